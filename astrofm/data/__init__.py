@@ -1,0 +1,1 @@
+"""Catalogues, cutouts and stores: everything between an archive and a batch."""

@@ -1,0 +1,124 @@
+"""Class labels of a task, and the draw of a few of them."""
+
+from __future__ import annotations
+
+__all__ = ["draw_labels", "task_labels"]
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from astrofm.data.catalog import Catalog
+from astrofm.errors import DataError
+from astrofm.schema import VoteSchema
+from astrofm.survey import ClassTask, VoteTask
+
+NOT_IN_TASK = -1
+
+
+def task_labels(catalog: Catalog, task: ClassTask | VoteTask, votes: VoteSchema | None = None) -> NDArray[np.int64]:
+    """Return the class of each row, in the order of the task's classes.
+
+    Args:
+        catalog: With the column of the task, or the vote counts ``{question}_{answer}``.
+        task: The task.
+        votes: The schema that says which answers a question has; without it they are taken from the columns.
+
+    Returns:
+        Class index, -1 where the row is not part of the task. Shape: (len(catalog),).
+
+    Raises:
+        DataError: If a column is missing, or one value stands for two classes.
+    """
+    if isinstance(task, ClassTask):
+        return _class_labels(catalog, task)
+    return _vote_labels(catalog, task, votes)
+
+
+def draw_labels(labels: NDArray[np.integer[Any]], num: int, seed: int, *, of: str = "the task") -> NDArray[np.int64]:
+    """Draw a few labelled rows so that each class has its share and smaller draws are part of larger ones.
+
+    Within a class the order is a seeded permutation; which class comes next follows the quota method of Balinski &
+    Young (1975, https://doi.org/10.1080/00029890.1975.11993911), under which the count of every class is its exact
+    share rounded down or up after every single draw.
+
+    Args:
+        labels: Class of each row, negative where the row may not be drawn. Shape: (n,).
+        num: Number of rows to draw.
+        seed: Seed of the permutations, not negative.
+        of: What the labels belong to, for the message.
+
+    Returns:
+        Rows in drawing order: the draw of 50 is the first 50 of the draw of 145. Shape: (num,).
+
+    Raises:
+        DataError: If there are fewer labels than asked for, or none is asked for.
+    """
+    classes, counts = np.unique(labels[labels >= 0], return_counts=True)
+    available = int(counts.sum())
+    if not 0 < num <= available:
+        raise DataError(f"asked for {num} labels; {of} has {available}, so ask for 1 to {available}")
+    permuted = [
+        np.random.default_rng([seed, int(label)]).permutation(np.flatnonzero(labels == label)) for label in classes
+    ]
+    drawn = [0] * len(classes)
+    rows = np.empty(num, dtype=np.int64)
+    for place in range(num):
+        turn = _next_class(drawn, counts.tolist(), place + 1, available)
+        rows[place] = permuted[turn][drawn[turn]]
+        drawn[turn] += 1
+    return rows
+
+
+def _next_class(drawn: Sequence[int], counts: Sequence[int], num: int, total: int) -> int:
+    """Return the class of draw ``num``: of those below their share, the one that must come soonest."""
+    below_share = [c for c in range(len(counts)) if drawn[c] * total < num * counts[c]]
+    return min(below_share, key=lambda c: (drawn[c] + 1) / counts[c])
+
+
+def _class_labels(catalog: Catalog, task: ClassTask) -> NDArray[np.int64]:
+    values = catalog.column(task.column)
+    is_text = values.dtype.kind in "SU"
+    labels = np.full(len(catalog), NOT_IN_TASK, dtype=np.int64)
+    taken: dict[int | str, str] = {}
+    for index, (name, own) in enumerate(task.classes.items()):
+        for value in own:
+            if value in taken:
+                raise DataError(f"task {task.name!r} gives {value!r} to both {taken[value]!r} and {name!r}")
+            if isinstance(value, str) and not is_text:
+                raise DataError(
+                    f"task {task.name!r} looks for the text {value!r} in column {task.column!r}, which holds numbers"
+                )
+            taken[value] = name
+            labels[values == (str(value) if is_text else value)] = index
+    return labels
+
+
+def _vote_labels(catalog: Catalog, task: VoteTask, votes: VoteSchema | None) -> NDArray[np.int64]:
+    """Give a row the class with the most votes, if it has enough of them and no other class has as many."""
+    counts = {column: np.nan_to_num(catalog.column(column)) for column in _answer_columns(catalog, task, votes)}
+    for_class = np.stack([sum(counts[f"{task.question}_{answer}"] for answer in own) for own in task.classes.values()])
+    total = np.sum(list(counts.values()), axis=0)
+    most = for_class.max(axis=0)
+    is_clear = (for_class == most).sum(axis=0) == 1
+    is_labelled = is_clear & (total >= task.min_votes) & (most >= task.min_fraction * total)
+    return np.where(is_labelled, for_class.argmax(axis=0), NOT_IN_TASK).astype(np.int64)
+
+
+def _answer_columns(catalog: Catalog, task: VoteTask, votes: VoteSchema | None) -> list[str]:
+    """Return the vote count columns of all answers to the question, which the task's classes need not exhaust."""
+    prefix = f"{task.question}_"
+    if votes is None:
+        answers = [name.removeprefix(prefix) for name in catalog.columns if name.startswith(prefix)]
+        found = [prefix + answer for answer in answers if "_" not in answer and answer != "total-votes"]
+    elif task.question in {question.name for question in votes.questions}:
+        found = list(votes.question(task.question).columns)
+    else:
+        raise DataError(f"task {task.name!r} asks {task.question!r}, which is no question of {votes.name!r}")
+    wanted = [prefix + answer for own in task.classes.values() for answer in own]
+    absent = [column for column in (*wanted, *found) if column not in catalog.columns or column not in found]
+    if absent:
+        raise DataError(f"task {task.name!r} needs the vote counts {absent[0]!r}, which the catalogue does not have")
+    return found

@@ -1,0 +1,90 @@
+"""Tables in the formats astronomers keep them in."""
+
+from __future__ import annotations
+
+__all__ = ["TABLE_SUFFIXES", "read_table", "write_table"]
+
+from collections.abc import Collection
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from astropy.table import MaskedColumn, Table
+
+from astrofm.errors import DataError, UsageError
+
+_FORMATS = {
+    ".csv": "ascii.csv",
+    ".ecsv": "ascii.ecsv",
+    ".fits": "fits",
+    ".vot": "votable",
+    ".votable": "votable",
+    ".xml": "votable",
+    ".parquet": "parquet",
+}
+TABLE_SUFFIXES = tuple(_FORMATS)
+
+
+def read_table(path: Path, *, text: Collection[str] = ()) -> Table:
+    """Read a table; its format follows from the suffix.
+
+    Args:
+        path: CSV, ECSV, FITS, VOTable or Parquet.
+        text: Columns that are text even where all their entries look like numbers, so that ``007`` stays ``007``.
+
+    Raises:
+        DataError: If the file is missing or is not a table of that format.
+    """
+    file_format = _format_of(path)
+    try:
+        if file_format == "parquet":
+            return _from_arrow(pq.read_table(path))
+        if file_format == "ascii.csv":
+            return Table.read(path, format=file_format, converters={name: str for name in text})
+        return Table.read(path, format=file_format)
+    except FileNotFoundError as error:
+        raise DataError(f"no table at {path}") from error
+    except (OSError, ValueError, SyntaxError) as error:
+        raise DataError(f"{path} cannot be read as a table ({file_format}): {' '.join(str(error).split())}") from error
+
+
+def write_table(table: Table, path: Path) -> None:
+    """Write a table; its format follows from the suffix, and a file that is there is replaced.
+
+    Raises:
+        UsageError: If the suffix is of no known format.
+    """
+    file_format = _format_of(path)
+    if file_format == "parquet":
+        columns = {name: pa.array(table[name].tolist()) for name in table.colnames}
+        meta = {str(key): str(value) for key, value in table.meta.items()}
+        pq.write_table(pa.table(columns).replace_schema_metadata(meta), path)
+    else:
+        table.write(path, format=file_format, overwrite=True)
+
+
+def _format_of(path: Path) -> str:
+    if path.suffix.lower() not in _FORMATS:
+        raise UsageError(f"{path.name!r} has no suffix of a table; known: {', '.join(_FORMATS)}")
+    return _FORMATS[path.suffix.lower()]
+
+
+def _from_arrow(arrow: pa.Table) -> Table:
+    """Convert column by column; nulls come out masked, and text as text."""
+    table = Table()
+    for name in arrow.column_names:
+        column = arrow[name]
+        if pa.types.is_nested(column.type):
+            table[name] = column.to_pylist()
+            continue
+        is_text = pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
+        hidden = column.is_null().to_numpy()
+        filled = column.fill_null("" if is_text else _zero(column.type)) if hidden.any() else column
+        values = filled.to_numpy().astype(np.str_) if is_text else filled.to_numpy()
+        table[name] = MaskedColumn(values, mask=hidden) if hidden.any() else values
+    return table
+
+
+def _zero(kind: pa.DataType) -> pa.Scalar:
+    return pa.scalar(0).cast(kind)

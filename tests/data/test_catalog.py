@@ -1,0 +1,154 @@
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from astropy import units as u
+from astropy.table import MaskedColumn, QTable, Table
+from hypothesis import given
+from hypothesis import strategies as st
+
+from astrofm.data.catalog import Catalog, healpix_29
+from astrofm.errors import DataError
+
+
+def table(**columns):
+    return Table({"id_str": ["a", "b"], "ra": [10.0, 350.5], "dec": [-1.0, 89.0]} | columns)
+
+
+def test_columns_come_in_one_order_whatever_the_order_of_the_table():
+    given_table = table(zebra=[1, 2], apple=[1.0, 2.0], split=["train", "test"])
+    shuffled = given_table[["zebra", "split", "dec", "apple", "id_str", "ra"]]
+    catalog = Catalog.from_astropy(given_table)
+    assert catalog.columns == ("id_str", "ra", "dec", "_healpix_29", "split", "apple", "zebra")
+    assert Catalog.from_astropy(shuffled).table == catalog.table
+
+
+@pytest.mark.parametrize(
+    ("id_name", "ra_name", "dec_name"), [("object_id", "RAJ2000", "DEJ2000"), ("iauname", "ALPHA_J2000", "DELTA_J2000")]
+)
+def test_synonyms_are_understood_on_input(id_name, ra_name, dec_name):
+    given_table = table()
+    given_table.rename_columns(["id_str", "ra", "dec"], [id_name, ra_name, dec_name])
+    assert Catalog.from_astropy(given_table).table == Catalog.from_astropy(table()).table
+
+
+def test_two_columns_that_could_be_the_position_are_refused():
+    given_table = table(RAJ2000=[1.0, 2.0])
+    given_table.rename_column("ra", "RA_deg")
+    with pytest.raises(DataError, match="'RA_deg' and 'RAJ2000' could both be 'ra'"):
+        Catalog.from_astropy(given_table)
+
+
+def test_right_ascension_in_hours_is_understood_through_its_unit_alone():
+    in_hours = table()
+    in_hours["ra"] = [1.0, 23.5] * u.hourangle
+    np.testing.assert_allclose(Catalog.from_astropy(in_hours).column("ra"), [15.0, 352.5], rtol=1e-14)
+    np.testing.assert_array_equal(Catalog.from_astropy(table(ra=[1.0, 23.5])).column("ra"), [1.0, 23.5])
+
+
+def test_quantity_columns_are_converted():
+    given_table = QTable({"id_str": ["a"], "ra": [np.pi] * u.rad, "dec": [30.0] * u.arcmin, "bmaj": [0.001] * u.deg})
+    catalog = Catalog.from_astropy(given_table)
+    np.testing.assert_allclose(catalog.column("ra"), 180.0)
+    np.testing.assert_allclose(catalog.column("dec"), 0.5)
+    np.testing.assert_allclose(catalog.column("bmaj"), 3.6)
+
+
+def test_sexagesimal_text_needs_a_unit():
+    given_table = Table({"id_str": ["a"], "ra": ["12:30:00"], "dec": ["-00:30:00"]})
+    with pytest.raises(DataError, match=r"'12:30:00'.*set the unit"):
+        Catalog.from_astropy(given_table)
+    given_table["ra"].unit, given_table["dec"].unit = u.hourangle, u.deg
+    catalog = Catalog.from_astropy(given_table)
+    np.testing.assert_allclose([catalog.column("ra")[0], catalog.column("dec")[0]], [187.5, -0.5])
+
+
+@pytest.mark.parametrize(
+    ("ra", "dec"), [(-0.1, 0.0), (360.5, 0.0), (10.0, 90.1), (10.0, -91.0), (np.nan, 0.0), (np.inf, 0.0)]
+)
+def test_a_position_off_the_sky_is_refused_with_its_id_and_value(ra, dec):
+    with pytest.raises(DataError, match=f"'b', ra {ra:g} and dec {dec:g} deg"):
+        Catalog.from_astropy(table(ra=[1.0, ra], dec=[1.0, dec]))
+
+
+def test_a_survey_without_positions_has_no_cells():
+    catalog = Catalog.from_astropy(table(ra=[np.nan] * 2, dec=MaskedColumn([0.0, 0.0], mask=[True, True])))
+    assert np.isnan(catalog.column("ra")).all()
+    assert np.isnan(catalog.column("dec")).all()
+    assert catalog.column("_healpix_29").tolist() == [-1, -1]
+
+
+@given(st.floats(0.0, 359.999), st.floats(-90.0, 90.0))
+def test_the_cell_of_a_position_is_its_order_29_nested_one(ra, dec):
+    from astropy_healpix import healpix_to_lonlat
+
+    cell = healpix_29(np.array([ra]), np.array([dec]))
+    lon, lat = healpix_to_lonlat(cell, 2**29, order="nested")
+    a, b = np.radians([ra, dec]), np.array([lon.rad[0], lat.rad[0]])
+    chord = np.sin((b[1] - a[1]) / 2) ** 2 + np.cos(a[1]) * np.cos(b[1]) * np.sin((b[0] - a[0]) / 2) ** 2
+    assert 2 * np.sqrt(chord) < 4e-9  # a cell of order 29 spans 2e-9 rad
+
+
+@pytest.mark.parametrize("ids", [[1, 2], np.array([b"1", b"2"]), [" 1 ", "2"]])
+def test_ids_are_text(ids):
+    assert Catalog.from_astropy(table(id_str=ids)).column("id_str").tolist() == ["1", "2"]
+
+
+def test_bad_ids_are_refused_by_name():
+    with pytest.raises(DataError, match="more than once: a;"):
+        Catalog.from_astropy(table(id_str=["a", "a"]))
+    with pytest.raises(DataError, match="row 1 of the catalogue has no id"):
+        Catalog.from_astropy(table(id_str=["a", ""]))
+    with pytest.raises(DataError, match="floating-point"):
+        Catalog.from_astropy(table(id_str=[1.0, 2.0]))
+
+
+def test_a_missing_column_is_named_with_those_that_exist():
+    with pytest.raises(DataError, match="no column 'label'; it has id_str, ra, dec"):
+        Catalog.from_astropy(table(), required=["label"])
+    with pytest.raises(DataError, match="no column 'dec'"):
+        Catalog.from_astropy(Table({"id_str": ["a"], "ra": [1.0]}))
+
+
+def test_masked_entries_stay_missing_and_integers_come_back_when_they_are_left_out():
+    catalog = Catalog.from_astropy(
+        table(label=MaskedColumn([7, 8], mask=[False, True]), name=MaskedColumn(["x", "y"], mask=[False, True]))
+    )
+    np.testing.assert_array_equal(catalog.column("label"), [7.0, np.nan])
+    assert catalog.column("name").tolist() == ["x", ""]
+    assert catalog.take([0]).column("label").dtype == np.int64
+
+
+def test_writing_then_reading_gives_the_same_catalogue(tmp_path):
+    catalog = Catalog.from_astropy(table(z_pdf=[[0.1, 0.9], [0.5, 0.5]], label=MaskedColumn([1, 2], mask=[0, 1])))
+    catalog.write(tmp_path / "catalog.parquet")
+    again = Catalog.read(tmp_path / "catalog.parquet")
+    assert again.table == catalog.table
+    np.testing.assert_array_equal(again.column("z_pdf"), [[0.1, 0.9], [0.5, 0.5]])
+
+
+def test_the_bytes_depend_on_the_rows_and_not_on_how_they_were_put_together(tmp_path):
+    catalog = Catalog.from_astropy(table(label=[1, 2]))
+    chunked = Catalog(pa.concat_tables([catalog.take([0]).table, catalog.take([1]).table]))
+    chunked = Catalog(chunked.table.replace_schema_metadata({"made": "in two parts"}))
+    catalog.write(tmp_path / "one.parquet")
+    chunked.write(tmp_path / "two.parquet")
+    assert (tmp_path / "one.parquet").read_bytes() == (tmp_path / "two.parquet").read_bytes()
+    assert pq.read_table(tmp_path / "one.parquet").num_rows == 2
+
+
+def test_a_file_that_is_no_catalogue_is_refused(tmp_path):
+    with pytest.raises(DataError, match="no catalogue can be read"):
+        Catalog.read(tmp_path / "absent.parquet")
+    (tmp_path / "text.parquet").write_text("not parquet")
+    with pytest.raises(DataError, match="no catalogue can be read"):
+        Catalog.read(tmp_path / "text.parquet")
+
+
+def test_taken_rows_keep_their_order_and_added_columns_their_place():
+    catalog = Catalog.from_astropy(table(label=[1, 2])).with_columns({"rms": [0.1, 0.2]}).take([1, 0, 1])
+    assert catalog.column("id_str").tolist() == ["b", "a", "b"]
+    assert catalog.column("rms").tolist() == [0.2, 0.1, 0.2]
+    assert catalog.columns[-2:] == ("label", "rms")
+    with pytest.raises(DataError, match="no column 'nothing'"):
+        catalog.column("nothing")

@@ -1,0 +1,259 @@
+import json
+
+import numpy as np
+import pytest
+import yaml
+from astropy.io import fits
+from astropy.table import Table
+
+from astrofm.data.catalog import Catalog
+from astrofm.data.cutouts import Cutout, Rejected
+from astrofm.data.folder import folder_catalog, folder_cutouts, folder_mock
+from astrofm.data.quality import judge
+from astrofm.data.tables import read_table
+from astrofm.errors import DataError, UsageError
+from astrofm.survey import Survey, SurveyCard, find_source
+
+RADIO = """
+name: my-radio
+title: A test field
+domain: radio
+reference: none
+bands: [{name: MyArray-1.4GHz, unit: Jy/beam, frequency_hz: 1.4e9}]
+pixel_scale_arcsec: 1.8
+field_of_view_arcsec: 72
+beam: {value: {bmaj_arcsec: 6, bmin_arcsec: 5, bpa_deg: 10}}
+products: {fits: {pattern: "*.fits", shape: [1, 40, 40], unit: Jy/beam, dtype: float32}}
+tasks: [{name: fr, title: FR, column: label, classes: {FRI: [1], FRII: [2]}}]
+splits: {scheme: published}
+citation: none
+hard: nothing
+recipe: none
+quick_recipe: none
+folder: {table: table.csv, columns: {id_str: Name, label: class}}
+"""
+
+OPTICAL = {
+    "domain": "optical",
+    "beam": None,
+    "psf_fwhm_arcsec": 1.2,
+    "bands": [
+        {"name": "My-r", "unit": "8-bit", "wavelength_nm": 622},
+        {"name": "My-g", "unit": "8-bit", "wavelength_nm": 475},
+        {"name": "My-u", "unit": "8-bit", "wavelength_nm": 355},
+    ],
+}
+
+
+def card(**changes):
+    given = yaml.safe_load(RADIO) | changes
+    return SurveyCard.model_validate({key: value for key, value in given.items() if value is not None})
+
+
+def picture_card(suffix="png", num_bands=3, dtype="uint8"):
+    product = {"pattern": f"pictures/*.{suffix}", "shape": [num_bands, 32, 32], "unit": "8-bit", "dtype": dtype}
+    return card(
+        **OPTICAL | {"bands": OPTICAL["bands"][:num_bands]},
+        products={"pictures": product},
+        folder={"images": f"pictures/*.{suffix}", "table": "table.csv"},
+    )
+
+
+def read(survey_card, folder):
+    source = find_source(survey_card, folder)
+    table = folder_catalog(survey_card, source)
+    return table, list(folder_cutouts(survey_card, source, table))
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory):
+    return folder_mock(card(), 5, 3, tmp_path_factory.mktemp("archive"))
+
+
+@pytest.fixture
+def own_copy(archive, tmp_path):
+    for path in archive.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    return tmp_path
+
+
+def test_a_card_and_a_folder_are_a_survey(archive):
+    survey = Survey(card())
+    source = find_source(survey.card, archive)
+    table = survey.catalog(source)
+    catalog = Catalog.from_astropy(table, required=["label", "split"])
+    assert catalog.column("id_str").tolist() == [f"mock-{i:06d}" for i in range(5)]
+    assert catalog.column("label").tolist() == [1, 2, 1, 2, 1]
+    assert set(catalog.column("split")) <= {"train", "test"}
+    assert set(catalog.column("rejected")) == {""}
+    cutouts = list(survey.cutouts(source, table[1:3]))
+    assert [cutout.header["OBJECT"] for cutout in cutouts] == ["mock-000001", "mock-000002"]
+    for cutout in cutouts:
+        assert cutout.image.shape == (1, 40, 40)
+        assert cutout.image.dtype == np.float32
+        assert cutout.unit == "Jy/beam"
+        assert judge(cutout.image) is None
+
+
+def test_a_mock_source_is_at_the_position_of_its_row(archive):
+    table, cutouts = read(card(), archive)
+    for row, cutout in zip(table, cutouts, strict=True):
+        ra, dec = cutout.wcs.wcs_pix2world(20, 20, 0)
+        assert (float(ra), float(dec)) == pytest.approx((row["ra"], row["dec"]))
+        assert cutout.meta["pixel_scale"] == pytest.approx(1.8)
+        assert [cutout.meta[key] for key in ("bmaj", "bmin", "bpa")] == pytest.approx([6.0, 5.0, 10.0])
+
+
+def test_mock_data_says_that_it_is_mock(archive):
+    assert json.loads((archive / "MOCK.json").read_text()) == {"survey": "my-radio", "n": 5, "seed": 3}
+    assert fits.getheader(archive / "mock-000000.fits")["MOCK"] is True
+
+
+def test_a_mock_object_is_the_same_in_a_small_and_a_large_archive(archive, tmp_path):
+    small, other = folder_mock(card(), 2, 3, tmp_path / "small"), folder_mock(card(), 2, 4, tmp_path / "other")
+    first, second = (archive / "mock-000001.fits").read_bytes(), (small / "mock-000001.fits").read_bytes()
+    assert first == second
+    one, two = (fits.getdata(archive / f"mock-00000{i}.fits") for i in (0, 2))
+    assert abs(np.corrcoef(one.ravel(), two.ravel())[0, 1]) < 0.9
+    assert first != (other / "mock-000001.fits").read_bytes()
+    assert (small / "table.csv").read_text().splitlines() == (archive / "table.csv").read_text().splitlines()[:3]
+    with pytest.raises(DataError, match="asked for 0 mock objects"):
+        folder_mock(card(), 0, 3, tmp_path)
+
+
+def test_what_does_not_match_is_rejected_by_name(own_copy):
+    (own_copy / "mock-000001.fits").unlink()
+    (own_copy / "stray.fits").write_bytes((own_copy / "mock-000000.fits").read_bytes())
+    (own_copy / "mock-000003.fits").write_bytes((own_copy / "mock-000003.fits").read_bytes()[:3000])
+    table, found = read(card(), own_copy)
+    catalog = Catalog.from_astropy(table)
+    assert dict(zip(catalog.column("id_str"), catalog.column("rejected"), strict=True)) == {
+        **{f"mock-{i:06d}": "" for i in (0, 2, 3, 4)},
+        "mock-000001": "missing file",
+        "stray": "no row in the table",
+    }
+    rejected = [(cutout.reason, cutout.file) for cutout in found if isinstance(cutout, Rejected)]
+    assert rejected == [
+        ("missing file", ""),
+        ("truncated file", "mock-000003.fits"),
+        ("no row in the table", "stray.fits"),
+    ]
+    assert catalog.take([0, 2]).column("label").dtype == np.int64
+
+
+def test_a_file_that_vanishes_after_the_catalogue_was_read_is_rejected(own_copy):
+    source = find_source(card(), own_copy)
+    table = folder_catalog(card(), source)
+    (own_copy / "mock-000000.fits").unlink()
+    assert next(folder_cutouts(card(), source, table)).reason == "missing file"
+
+
+def test_a_table_that_matches_no_image_is_refused(own_copy):
+    text = (own_copy / "table.csv").read_text()
+    (own_copy / "table.csv").write_text(text.replace("mock-", "J"))
+    with pytest.raises(DataError, match=r"J000000, J000001, J000002, files .* such as mock-000000.fits"):
+        read(card(), own_copy)
+
+
+def test_file_loc_joins_before_the_id(own_copy):
+    layout = {"table": "table.csv", "columns": {"id_str": "Name", "file_loc": "path", "label": "class"}}
+    table = read_table(own_copy / "table.csv", text=["Name"])
+    table["path"] = [f"{name}.fits" for name in reversed(list(table["Name"]))]
+    table.write(own_copy / "table.csv", overwrite=True)
+    _, cutouts = read(card(folder=layout), own_copy)
+    assert [cutout.header["OBJECT"] for cutout in cutouts] == [f"mock-{i:06d}" for i in (4, 3, 2, 1, 0)]
+
+
+def test_an_id_that_looks_like_a_number_keeps_its_zeros(own_copy):
+    (own_copy / "mock-000000.fits").rename(own_copy / "00012.fits")
+    text = (own_copy / "table.csv").read_text().splitlines()
+    (own_copy / "table.csv").write_text("\n".join([text[0], text[1].replace("mock-000000", "00012")]))
+    table, _ = read(card(), own_copy)
+    assert table["id_str"][0] == "00012"
+    assert table["rejected"][0] == ""
+
+
+def test_two_files_that_could_be_one_object_are_refused(own_copy):
+    (own_copy / "more").mkdir()
+    (own_copy / "more" / "mock-000000.fits").write_bytes((own_copy / "mock-000000.fits").read_bytes())
+    layout = {"images": "**/*.fits", "table": "table.csv", "columns": {"id_str": "Name"}}
+    with pytest.raises(DataError, match=r"both 'mock-000000.fits' and 'more/mock-000000.fits' could be 'mock-000000'"):
+        read(card(folder=layout), own_copy)
+
+
+@pytest.mark.parametrize("suffix", ["csv", "ecsv", "fits", "vot", "parquet"])
+def test_the_table_may_have_any_format(tmp_path, suffix):
+    layout = {"images": "img/*.fits", "table": f"table.{suffix}", "columns": {"id_str": "Name", "label": "class"}}
+    products = {"fits": yaml.safe_load(RADIO)["products"]["fits"] | {"pattern": "img/*.fits"}}
+    survey_card = card(folder=layout, products=products)
+    table, cutouts = read(survey_card, folder_mock(survey_card, 2, 0, tmp_path))
+    catalog = Catalog.from_astropy(table)
+    assert catalog.column("label").tolist() == [1, 2]
+    assert catalog.column("file_loc").tolist() == ["img/mock-000000.fits", "img/mock-000001.fits"]
+    assert all(isinstance(cutout, Cutout) for cutout in cutouts)
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg"])
+@pytest.mark.parametrize("num_bands", [1, 3])
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+def test_a_survey_may_be_pictures(tmp_path, suffix, num_bands, dtype):
+    survey_card = picture_card(suffix, num_bands, dtype)
+    _, cutouts = read(survey_card, folder_mock(survey_card, 2, 0, tmp_path))
+    for cutout in cutouts:
+        assert cutout.image.shape == (num_bands, 32, 32)
+        assert cutout.image.dtype == np.dtype(dtype)
+        assert judge(cutout.image) is None
+
+
+def test_an_image_of_other_bands_or_values_than_the_product_is_rejected(tmp_path):
+    folder = folder_mock(picture_card(num_bands=3), 2, 0, tmp_path / "rgb")
+    _, cutouts = read(picture_card(num_bands=1), folder)
+    assert {cutout.reason for cutout in cutouts} == {"wrong number of bands"}
+    as_uint8 = {"fits": yaml.safe_load(RADIO)["products"]["fits"] | {"dtype": "uint8"}}
+    _, cutouts = read(card(products=as_uint8), folder_mock(card(), 2, 0, tmp_path / "floats"))
+    assert {cutout.reason for cutout in cutouts} == {"not 8-bit"}
+    _, cutouts = read(card(products=as_uint8), folder_mock(card(products=as_uint8), 2, 0, tmp_path / "bytes"))
+    assert {cutout.image.dtype for cutout in cutouts} == {np.dtype("uint8")}
+
+
+def test_votes_are_made_up_for_a_vote_task(tmp_path):
+    task = {"name": "shape", "title": "Shape", "question": "shape", "classes": {"smooth": ["smooth"], "disk": ["disk"]}}
+    survey_card = picture_card().model_copy(update={"tasks": card(tasks=[task]).tasks})
+    table, _ = read(survey_card, folder_mock(survey_card, 20, 0, tmp_path))
+    wins = np.asarray(table["shape_smooth"]) > np.asarray(table["shape_disk"])
+    assert wins.tolist() == [True, False] * 10
+
+
+def test_a_card_that_does_not_describe_the_folder_is_refused(own_copy):
+    source = find_source(card(), own_copy)
+    for changes, message in [
+        ({"folder": None}, "no 'folder' section"),
+        ({"folder": {"table": "absent.csv"}}, "no table at"),
+        ({"folder": {"table": "table.csv", "columns": {"label": "klass"}}}, "no column 'klass'.*it has Name"),
+        ({"folder": {"table": "table.csv"}}, "no column of ids"),
+        ({"folder": {"table": "table.csv", "columns": {"split": "Name"}}}, "a column 'split' beside 'Name'"),
+    ]:
+        with pytest.raises(DataError, match=message):
+            folder_catalog(card(**changes), source)
+    with pytest.raises(DataError, match="is a file"):
+        folder_catalog(card(), find_source(card(), own_copy / "mock-000000.fits"))
+
+
+def test_a_table_that_cannot_be_read_is_refused(tmp_path):
+    for name in ("a.fits", "a.parquet", "a.vot", "a.ecsv"):
+        (tmp_path / name).write_text("not a table")
+        with pytest.raises(DataError, match=f"{name} cannot be read as a table"):
+            read_table(tmp_path / name)
+    with pytest.raises(UsageError, match=r"no suffix of a table; known: .csv"):
+        read_table(tmp_path / "a.doc")
+
+
+def test_masked_entries_of_parquet_stay_masked(tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    pq.write_table(pa.table({"label": [1, None], "name": ["x", None], "z": [0.1, None]}), tmp_path / "a.parquet")
+    table = read_table(tmp_path / "a.parquet")
+    assert isinstance(table, Table)
+    assert [bool(table[name].mask[1]) for name in table.colnames] == [True, True, True]
+    assert table["label"].dtype.kind in "iu"

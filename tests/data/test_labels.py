@@ -1,0 +1,112 @@
+import numpy as np
+import pytest
+from astropy.table import MaskedColumn, Table
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from astrofm.data.catalog import Catalog
+from astrofm.data.labels import draw_labels, task_labels
+from astrofm.errors import DataError
+from astrofm.schema import Question, VoteSchema
+from astrofm.survey import ClassTask, VoteTask
+
+
+def catalog(**columns):
+    n = len(next(iter(columns.values())))
+    return Catalog.from_astropy(
+        Table({"id_str": [str(i) for i in range(n)], "ra": np.zeros(n), "dec": np.zeros(n)} | columns)
+    )
+
+
+FR = ClassTask(name="fr", title="FR class", column="label", classes={"fr1": (0, 1), "fr2": (5,)})
+
+
+def test_rows_of_other_classes_are_not_part_of_the_task():
+    assert task_labels(catalog(label=[5, 0, 3, 1]), FR).tolist() == [1, 0, -1, 0]
+    masked = catalog(label=MaskedColumn([5, 0], mask=[True, False]))
+    assert task_labels(masked, FR).tolist() == [-1, 0]
+
+
+def test_labels_may_be_text():
+    task = ClassTask(name="t", title="t", column="kind", classes={"ring": ("ring",), "number": (7,)})
+    assert task_labels(catalog(kind=["ring", "7", "other", ""]), task).tolist() == [0, 1, -1, -1]
+    with pytest.raises(DataError, match=r"text 'ring'.*holds numbers"):
+        task_labels(catalog(kind=[1, 2]), task)
+
+
+def test_a_class_task_that_cannot_be_answered_is_refused():
+    with pytest.raises(DataError, match="no column 'label'"):
+        task_labels(catalog(kind=["a"]), FR)
+    twice = ClassTask(name="t", title="t", column="label", classes={"a": (1,), "b": (1,)})
+    with pytest.raises(DataError, match="gives 1 to both 'a' and 'b'"):
+        task_labels(catalog(label=[1]), twice)
+
+
+SHAPE = VoteTask(
+    name="shape", title="Shape", question="shape", classes={"smooth": ("smooth",), "disk": ("disk", "edge")}
+)
+VOTES = {
+    "shape_smooth": [6, 4, 5, 0, 2, 4],
+    "shape_disk": [2, 3, 5, 0, 0, 3],
+    "shape_edge": [1, 3, 0, 0, 0, 0],
+    "shape_artifact": [1, 0, 0, 0, 0, 3],
+}
+
+
+def test_the_majority_answer_is_the_class():
+    # clear; the two disk answers together; a tie; nobody asked; few votes; most but less than half
+    assert task_labels(catalog(**VOTES), SHAPE).tolist() == [0, 1, -1, -1, 0, -1]
+    assert task_labels(catalog(**VOTES), SHAPE.model_copy(update={"min_votes": 3})).tolist() == [0, 1, -1, -1, -1, -1]
+    assert task_labels(catalog(**VOTES), SHAPE.model_copy(update={"min_fraction": 0.61})).tolist()[:2] == [-1, -1]
+
+
+def test_totals_and_fractions_beside_the_counts_are_no_answers():
+    more = VOTES | {"shape_total-votes": [99] * 6, "shape_smooth_fraction": [0.5] * 6}
+    schema = VoteSchema(
+        name="s", source="", questions=(Question(name="shape", answers=("smooth", "disk", "edge", "artifact")),)
+    )
+    expected = task_labels(catalog(**VOTES), SHAPE)
+    np.testing.assert_array_equal(task_labels(catalog(**more), SHAPE), expected)
+    np.testing.assert_array_equal(task_labels(catalog(**more), SHAPE, schema), expected)
+
+
+def test_votes_that_are_not_there_are_named():
+    absent = {name: counts for name, counts in VOTES.items() if name != "shape_edge"}
+    with pytest.raises(DataError, match="'shape_edge'"):
+        task_labels(catalog(**absent), SHAPE)
+
+
+label_sets = st.lists(st.integers(-1, 5), min_size=1, max_size=300).filter(lambda drawn: max(drawn) >= 0)
+
+
+@settings(deadline=None)
+@given(label_sets, st.integers(0, 2**31), st.data())
+def test_draws_are_nested_stratified_and_without_duplicates(drawn_labels, seed, data):
+    labels = np.array(drawn_labels)
+    available = int((labels >= 0).sum())
+    num = data.draw(st.integers(1, available))
+    fewer = data.draw(st.integers(1, num))
+    rows = draw_labels(labels, num, seed)
+    assert len(set(rows.tolist())) == num
+    assert (labels[rows] >= 0).all()
+    np.testing.assert_array_equal(draw_labels(labels, fewer, seed), rows[:fewer])
+    for label in range(6):
+        share = num * (labels == label).sum() / available
+        assert abs((labels[rows] == label).sum() - share) < 1
+
+
+def test_the_draw_depends_on_labels_and_seed_alone():
+    labels = np.arange(400) % 3
+    np.random.seed(1)  # noqa: NPY002 - shows that the global generator plays no part
+    first = draw_labels(labels, 145, seed=3)
+    np.testing.assert_array_equal(draw_labels(labels.copy(), 145, seed=3), first)
+    assert set(draw_labels(labels, 145, seed=4)) != set(first)
+
+
+def test_asking_for_more_than_there_are_says_how_many_there_are():
+    labels = np.where(np.arange(1000) < 729, 1, -1)
+    with pytest.raises(DataError, match=r"asked for 1000 labels; the training split of task 'fr' has 729"):
+        draw_labels(labels, 1000, 0, of="the training split of task 'fr'")
+    with pytest.raises(DataError, match="asked for 0 labels"):
+        draw_labels(labels, 0, 0)
+    assert len(draw_labels(labels, 729, 0)) == 729
