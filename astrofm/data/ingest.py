@@ -1,0 +1,180 @@
+"""From an archive to a store, in two passes that can be stopped at any moment and given again.
+
+Stage: fixed ranges of the catalogue are read and judged, each into a file of its own. Pack: the row of a cutout is
+its place among those taken, and each shard is written once. Then the folder is renamed: a path holds a complete
+store or none. What is written is a function of the archive, the card and the software, so that the same command ends
+with the same bytes whatever the number of workers and however often it was killed.
+"""
+
+from __future__ import annotations
+
+__all__ = ["Listener", "ingest"]
+
+import shutil
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from astrofm.data.layout import create_arrays
+from astrofm.data.manifest import MANIFEST, Manifest, Piece, Shard, software_versions
+from astrofm.data.pack import PackJob, StagedRanges, pack, store_catalog, write_rejected
+from astrofm.data.partial import exclusive, partial_of, publish, write_atomically
+from astrofm.data.plan import Plan, check_same, make_plan
+from astrofm.data.stage import stage
+from astrofm.data.store import is_store, read_manifest, store_info
+from astrofm.data.workers import Workers
+from astrofm.errors import StoreError, UsageError
+from astrofm.survey import Survey
+
+Listener = Callable[[int, int, str], None]
+"""Called with (done, total, what is being done)."""
+
+
+def ingest(
+    survey: Survey,
+    source: Path,
+    out: Path,
+    *,
+    product: str | None = None,
+    workers: int = 1,
+    overwrite: bool = False,
+    listener: Listener | None = None,
+) -> dict[str, Any]:
+    """Make a store of a survey's archive.
+
+    Args:
+        survey: The survey.
+        source: The archive, a folder or a file.
+        out: Path of the store.
+        product: Name of the card's product, where the source holds several.
+        workers: Number of processes; the store does not depend on it.
+        overwrite: Replace a store that is there, once the new one is complete.
+        listener: Told of the progress.
+
+    Returns:
+        As :func:`astrofm.data.store.store_info`, with ``already_complete``: whether the store was there.
+
+    Raises:
+        DataError: If the archive is not what the card says.
+        StoreError: If there is another store, another process at work, no cutout worth keeping or no space left.
+        UsageError: If the number of workers is not positive.
+    """
+    if workers < 1:
+        raise UsageError(f"an ingest needs at least 1 worker, not {workers}")
+    source, out = Path(source), Path(out)
+    if out.exists() and not is_store(out):
+        raise StoreError(f"{out} exists and is no store of astrofm: choose another --out")
+    plan = make_plan(survey, source, product, workers)
+    tell = listener or (lambda done, total, what: None)
+    if out.exists() and not overwrite:
+        info = _already_complete(plan, out)
+        if partial_of(out).exists():
+            with suppress(StoreError), exclusive(out) as partial:
+                _clear_leftovers(plan, partial)
+        return info
+    with exclusive(out) as partial, Workers(workers) as pool:
+        if out.exists() and not overwrite:  # another process finished it before the lock was ours
+            info = _already_complete(plan, out)
+            _clear_leftovers(plan, partial)
+            return info
+        _continue_or_start(plan, partial, out, overwrite=overwrite)
+        staged = stage_all(plan, partial, pool, tell)
+        if staged.num_cutouts == 0:
+            sentence = _nothing_taken(staged, plan, out)
+            shutil.rmtree(partial)
+            raise StoreError(sentence)
+        assemble(plan, staged, partial, pool, tell)
+        publish(partial / "store", out)
+    return {**store_info(out), "already_complete": False}
+
+
+def _already_complete(plan: Plan, out: Path) -> dict[str, Any]:
+    check_same(plan.made_from, read_manifest(out).made_from, f"{out} was made", "replace it with --overwrite")
+    return {**store_info(out), "already_complete": True}
+
+
+def _clear_leftovers(plan: Plan, partial: Path) -> None:
+    """Remove what a kill after the last rename left; the unfinished work of another command stays."""
+    file = partial / "plan.json"
+    if not file.exists() or file.read_bytes() == plan.to_bytes():
+        shutil.rmtree(partial)
+
+
+def _continue_or_start(plan: Plan, partial: Path, out: Path, *, overwrite: bool) -> None:
+    file = partial / "plan.json"
+    if file.exists() and file.read_bytes() != plan.to_bytes():
+        if not overwrite:
+            begun = Plan.made_from_of(file.read_bytes())
+            check_same(plan.made_from, begun, f"the ingest of {out} was begun", "start anew with --overwrite")
+            raise StoreError(f"the ingest of {out} was begun by other software versions: start anew with --overwrite")
+        for entry in [entry for entry in partial.iterdir() if entry.name not in ("lock", "old")]:
+            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+    write_atomically(file, lambda stream: stream.write(plan.to_bytes()))
+
+
+def _nothing_taken(staged: StagedRanges, plan: Plan, out: Path) -> str:
+    reasons = ", ".join(f"{count} {reason}" for reason, count in staged.counts().items()) or "an empty catalogue"
+    return (
+        f"no cutout of {len(plan.catalog)} rows of {plan.survey.name!r} could be taken ({reasons}): {out} was not made"
+    )
+
+
+def stage_all(plan: Plan, partial: Path, workers: Workers, tell: Listener) -> StagedRanges:
+    """Read and judge the whole catalogue, except the ranges that are there."""
+    jobs = plan.stage_jobs(partial / "ranges")
+    total, step = len(plan.catalog), plan.made_from.layout.range_rows
+    ranges = workers.run(stage, jobs, lambda done: tell(min(done * step, total), total, "reading"))
+    return StagedRanges(tuple(ranges))
+
+
+def assemble(plan: Plan, staged: StagedRanges, partial: Path, workers: Workers, tell: Listener) -> Manifest:
+    """Write the complete store into ``store`` inside the ``.partial`` folder, the manifest last."""
+    store = partial / "store"
+    files = write_files(plan, staged, store)
+    shards = pack_all(pack_jobs(plan, staged, store, partial / "shards"), workers, tell)
+    manifest = Manifest(
+        made_from=plan.made_from,
+        num_cutouts=staged.num_cutouts,
+        has_mask=staged.has_mask,
+        rejected=staged.counts(),
+        files=tuple(Piece.of(store, file) for file in files),
+        shards=tuple(sorted(shards, key=lambda shard: (shard.array, shard.first))),
+        versions=software_versions(),
+    )
+    _sweep(store, {piece.file for piece in manifest.pieces})
+    write_atomically(store / MANIFEST, lambda stream: stream.write(manifest.to_bytes()))
+    return manifest
+
+
+def _sweep(store: Path, known: set[str]) -> None:
+    """Remove the half-written files that kills have left."""
+    for file in sorted(store.rglob("*")):
+        if file.is_file() and file.relative_to(store).as_posix() not in known:
+            file.unlink()
+
+
+def write_files(plan: Plan, staged: StagedRanges, store: Path) -> list[str]:
+    """Write all of a store but its pixels and manifest, and return the names of the files."""
+    files = create_arrays(store, plan.made_from.layout, staged.num_cutouts, has_mask=staged.has_mask)
+    store_catalog(plan.catalog, staged, plan.survey.card.splits).write(store / "catalog.parquet")
+    write_rejected(store / "rejected.parquet", plan.catalog, staged.rejected)
+    return [*files, "catalog.parquet", "rejected.parquet"]
+
+
+def pack_jobs(plan: Plan, staged: StagedRanges, store: Path, records: Path) -> list[PackJob]:
+    """Return one job for each shard of the store."""
+    layout = plan.made_from.layout
+    return [
+        PackJob(
+            store, layout, index, rows, staged.parts_of(rows), staged.has_mask, record=records / f"{index:06d}.json"
+        )
+        for index, rows in enumerate(layout.shards_of(staged.num_cutouts))
+    ]
+
+
+def pack_all(jobs: list[PackJob], workers: Workers, tell: Listener) -> list[Shard]:
+    """Write every shard, except those that are there and whole."""
+    total = len(jobs)
+    written = workers.run(pack, jobs, lambda done: tell(done, total, "packing"))
+    return [shard for shards in written for shard in shards]
