@@ -1,0 +1,43 @@
+"""The core's own views and objectives, registered through the same hooks as a stranger's package."""
+
+from __future__ import annotations
+
+__all__ = ["register_objectives", "register_views"]
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from astrofm.hookspecs import hookimpl
+
+if TYPE_CHECKING:
+    from astrofm.objectives.base import ObjectivePart
+    from astrofm.views.base import ViewPart
+
+
+@hookimpl
+def register_views(register: Callable[[ViewPart], None]) -> None:
+    """Register rotate, flip, zoom, shift, jitter, blur and noise."""
+    from astrofm.views.base import ViewPart
+    from astrofm.views.blur import Blur, BlurConfig
+    from astrofm.views.geometry import Flip, FlipConfig, Rotate, RotateConfig, Shift, ShiftConfig, Zoom, ZoomConfig
+    from astrofm.views.noise import Noise, NoiseConfig
+    from astrofm.views.photometry import Jitter, JitterConfig
+
+    register(ViewPart("rotate", RotateConfig, Rotate))
+    register(ViewPart("flip", FlipConfig, Flip))
+    register(ViewPart("zoom", ZoomConfig, Zoom))
+    register(ViewPart("shift", ShiftConfig, Shift))
+    register(ViewPart("jitter", JitterConfig, Jitter))
+    register(ViewPart("blur", BlurConfig, Blur))
+    register(ViewPart("noise", NoiseConfig, Noise))
+
+
+@hookimpl
+def register_objectives(register: Callable[[ObjectivePart], None]) -> None:
+    """Register byol and supervised."""
+    from astrofm.objectives.base import ObjectivePart
+    from astrofm.objectives.byol import BYOL, BYOLConfig
+    from astrofm.objectives.supervised import Supervised, SupervisedConfig
+
+    register(ObjectivePart("byol", BYOLConfig, BYOL))
+    register(ObjectivePart("supervised", SupervisedConfig, Supervised))

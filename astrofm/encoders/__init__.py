@@ -1,0 +1,1 @@
+"""Encoders (timm, by name) and the target network."""

@@ -1,0 +1,107 @@
+"""Encoders: timm architectures by name, with the stem that radio work uses."""
+
+from __future__ import annotations
+
+__all__ = ["EncoderConfig", "build_encoder", "embed_dim_of", "layer_groups"]
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import timm
+import torch
+from pydantic import BaseModel, ConfigDict
+from timm.models import group_parameters
+from torch import nn
+
+from astrofm.errors import RecipeError, UnknownNameError
+
+
+class EncoderConfig(BaseModel):
+    """Which network turns an image into an embedding."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    """Architecture, as timm names it."""
+    stem: Literal["timm", "3x3"] = "timm"
+    """First convolution: timm's own, or 3x3 with stride 1 as Slijepcevic et al. 2024 (arXiv 2305.16127) use for small
+    radio images; the max-pooling after it stays."""
+    size_pix: int | None = None
+    """Side of the input, for architectures that take one size only; null: timm's for the architecture."""
+
+
+def build_encoder(config: EncoderConfig, num_channels: int, seed: int = 0) -> nn.Module:
+    """Return an untrained encoder without a classifier.
+
+    Args:
+        config: Architecture.
+        num_channels: Channels of its input.
+        seed: Of the initial weights; the global random state is left as it was.
+
+    Returns:
+        A timm network from (batch, channel, y, x) to (batch, embed_dim), with the attribute ``embed_dim``.
+
+    Raises:
+        UnknownNameError: If timm has no architecture of that name.
+        RecipeError: If the architecture has no stem that could be replaced, or no choice of size.
+    """
+    if not timm.is_model(config.name):
+        near = ", ".join(timm.list_models(f"{config.name[:6]}*")[:5]) or "see timm.list_models()"
+        raise UnknownNameError(f"timm has no architecture named {config.name!r}; some it has: {near}")
+    with torch.random.fork_rng(devices=[]):
+        # Not torch.manual_seed, which also seeds the generators of the GPUs.
+        torch.default_generator.manual_seed(seed)
+        encoder = _create(config, num_channels)
+        if config.stem == "3x3":
+            encoder.conv1 = _small_stem(encoder, config.name)
+    encoder.embed_dim = encoder.head_hidden_size or encoder.num_features
+    return encoder
+
+
+def embed_dim_of(encoder: nn.Module) -> int:
+    """Return the width of the embedding that an encoder of :func:`build_encoder` gives."""
+    width = encoder.embed_dim
+    assert isinstance(width, int)
+    return width
+
+
+def _create(config: EncoderConfig, num_channels: int) -> nn.Module:
+    size: dict[str, Any] = {} if config.size_pix is None else {"img_size": config.size_pix}
+    try:
+        return timm.create_model(config.name, pretrained=False, num_classes=0, in_chans=num_channels, **size)
+    except TypeError as error:
+        if size and "img_size" in str(error):
+            raise RecipeError(
+                f"encoder {config.name!r} takes images of any size, and was given size_pix {config.size_pix}: "
+                "leave that setting out"
+            ) from error
+        raise
+
+
+def _small_stem(encoder: nn.Module, name: str) -> nn.Conv2d:
+    conv = getattr(encoder, "conv1", None)
+    if not isinstance(conv, nn.Conv2d):
+        raise RecipeError(
+            f"stem '3x3' replaces the first convolution of a ResNet and {name!r} has no single 'conv1': "
+            "choose resnet18, resnet50 or the like, or stem 'timm'"
+        )
+    small = nn.Conv2d(conv.in_channels, conv.out_channels, kernel_size=3, stride=1, padding=1, bias=False)
+    nn.init.kaiming_normal_(small.weight, mode="fan_out", nonlinearity="relu")
+    return small
+
+
+def layer_groups(encoder: nn.Module) -> list[list[nn.Parameter]]:
+    """Return an encoder's parameters from the stem to the last block, for layer-wise decay and partial freezing.
+
+    The division is timm's: a ResNet-18 has the stem and 8 blocks.
+
+    Args:
+        encoder: From :func:`build_encoder`.
+
+    Returns:
+        Each parameter once.
+    """
+    parameters = dict(encoder.named_parameters())
+    matcher: Callable[..., Any] = encoder.group_matcher  # type: ignore[assignment] # torch types it as a Tensor
+    groups: dict[int, Sequence[str]] = group_parameters(encoder, matcher(coarse=False))
+    return [[parameters[name] for name in groups[depth]] for depth in sorted(groups)]

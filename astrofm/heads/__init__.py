@@ -1,0 +1,1 @@
+"""Heads that turn an embedding into a prediction."""

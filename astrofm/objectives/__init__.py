@@ -1,0 +1,1 @@
+"""Objectives: a loss with its networks, one a file."""

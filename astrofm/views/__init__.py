@@ -1,0 +1,1 @@
+"""Views: augmentations in physical units, one a file, and the pipeline that applies them."""

@@ -1,0 +1,104 @@
+"""What a view is, and what goes into an objective."""
+
+from __future__ import annotations
+
+__all__ = ["GeometryView", "PixelView", "Stage", "View", "ViewPart", "Views"]
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Views:
+    """One or more views of the same cutouts.
+
+    Attributes:
+        images: One tensor for each view. Shape of each: (batch, channel, y, x).
+        row_ids: Row of each cutout in the union of the stores. Shape: (batch,).
+        mask: True where a pixel is to be ignored, one for each view, or None. Shape of each: (batch, y, x).
+        labels: Label columns, by name. Shape of each: (batch, ...).
+        meta: Further per-cutout values, by name.
+    """
+
+    images: tuple[Tensor, ...]
+    row_ids: Tensor
+    mask: tuple[Tensor, ...] | None = None
+    labels: Mapping[str, Tensor] = field(default_factory=dict)
+    meta: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+class Stage(IntEnum):
+    """When a view is applied; see the order in :mod:`astrofm.views.pipeline`."""
+
+    PHYSICAL = 0
+    """On the cutout in its product's unit, before the stretch."""
+    GEOMETRY = 1
+    """In the one resampling."""
+    PHOTOMETRY = 2
+    """On the stretched image, before the normalisation."""
+
+
+class View(ABC):
+    """One augmentation: how its parameters are drawn, and what they do."""
+
+    stage: ClassVar[Stage]
+    invariance: ClassVar[str]
+    """What a network trained with this view learns to ignore, in the astronomer's words."""
+
+    @abstractmethod
+    def draw(self, rng: np.random.Generator, num: int) -> NDArray[np.float32]:
+        """Draw the parameters of ``num`` cutouts.
+
+        Args:
+            rng: Generator, a function of (seed, step, view); the only source of randomness.
+            num: Number of cutouts, that of the global batch.
+
+        Returns:
+            Shape: (num, parameters).
+        """
+
+
+class PixelView(View):
+    """A view that changes pixel values where they are."""
+
+    @abstractmethod
+    def apply(self, images: Tensor, parameters: Tensor) -> Tensor:
+        """Return the changed images; the input is left as it was.
+
+        Args:
+            images: Shape: (batch, channel, y, x).
+            parameters: Rows of :meth:`draw`, on the device of the images. Shape: (batch, parameters).
+        """
+
+
+class GeometryView(View):
+    """A view that moves pixels: it gives a matrix, and one resampling applies the product of all."""
+
+    @abstractmethod
+    def matrix(self, parameters: Tensor) -> Tensor:
+        """Return where each output position lies in the input.
+
+        Args:
+            parameters: Rows of :meth:`draw`. Shape: (batch, parameters).
+
+        Returns:
+            Homogeneous matrices acting on (x, y, 1) with the origin at the centre and 1 at the edge of the field of
+            view. Shape: (batch, 3, 3).
+        """
+
+
+@dataclass(frozen=True)
+class ViewPart:
+    """What a plugin registers: a view's name, its settings and how it is built from them."""
+
+    name: str
+    config: type[BaseModel]
+    build: Callable[[Any], View]

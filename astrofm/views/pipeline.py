@@ -1,0 +1,297 @@
+"""From a batch of cutouts to views: stretch, one resampling, photometry, normalisation, on the device.
+
+The order is: physical views in the product's unit, stretch, **one** bilinear resampling that composes all geometry
+views with the field of view and the size of the input, photometric views, ``(x - mean) / std``.
+
+Every cutout has random parameters of its own. They are drawn on the CPU for the global batch, as a function of (seed,
+step, view), and sliced for the rank: no generator state needs saving, and the result does not depend on the ranks.
+
+Pixel centres lie at whole numbers and the window is centred on the array's centre, ``(n - 1) / 2``. Outside the cutout
+the stretched sky is 0. Where the field of view has at least twice the pixels of the input, the cutout is averaged over
+blocks of the whole part of that factor first.
+"""
+
+from __future__ import annotations
+
+__all__ = ["ViewPipeline"]
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from astrofm.data.batch import Batch, Share
+from astrofm.errors import one_of
+from astrofm.views.base import GeometryView, PixelView, Stage, View, Views
+from astrofm.views.stretch import InputPlan, fill_missing
+
+# B = batch, n = cutouts of one share, V = views, C = channels, S = size of the input in pixels.
+
+SCALE_TOLERANCE = 1e-3
+"""Relative difference up to which a cutout's pixel scale is its survey's; headers round it."""
+
+
+@dataclass(frozen=True)
+class _Parameters:
+    """What was drawn for one batch.
+
+    Attributes:
+        pixels: For each view and each pixel view its parameters, of this rank. Shape of each: (B, parameters).
+        matrices: Where each position of a view's field lies in the cutout's. Shape: (B, V, 3, 3).
+        reach: Largest coordinate that any row of the global batch looks at; the edge of the field is 1.
+    """
+
+    pixels: tuple[Mapping[int, Tensor], ...]
+    matrices: NDArray[np.float64]
+    reach: float
+
+
+class ViewPipeline:
+    """Makes the input of a network from batches of one or several surveys.
+
+    Args:
+        inputs: Stretch and normalisation, by survey.
+        views: Augmentations; those of a stage act in this order.
+        num_views: Augmented views of each cutout.
+        size_pix: Side of the input in pixels.
+        field_of_view_arcsec: Side of the input on the sky; None: the whole cutout, as where a cutout's pixel scale is
+            unknown. Of a cutout that is not square, the longer side.
+        seed: Of all random parameters.
+    """
+
+    def __init__(
+        self,
+        inputs: Mapping[str, InputPlan],
+        views: Sequence[View],
+        *,
+        num_views: int,
+        size_pix: int,
+        field_of_view_arcsec: float | None,
+        seed: int,
+    ) -> None:
+        self.inputs = dict(inputs)
+        self.views = tuple(views)
+        self.num_views = num_views
+        self.size_pix = size_pix
+        self.field_of_view_arcsec = field_of_view_arcsec
+        self.seed = seed
+        self._has_physical = any(view.stage is Stage.PHYSICAL for view in self.views)
+
+    @torch.no_grad()
+    def __call__(self, batch: Batch, step: int, device: torch.device | str) -> Views:
+        """Return augmented views of a batch.
+
+        Args:
+            batch: Cutouts in their products' units.
+            step: Optimiser steps taken so far; another step gives other views.
+            device: Where the work is done.
+
+        Returns:
+            ``num_views`` images of each cutout; ``mask`` is None.
+
+        Raises:
+            UnknownNameError: If the batch holds a survey without an input plan.
+            ContractError: If a normalisation does not fit the number of channels.
+            DataError: If a cutout lacks what its stretch needs.
+        """
+        drawn = self._draw(batch, step)
+        images = self._resampled(batch, drawn, device)
+        images = self._apply(Stage.PHOTOMETRY, images, drawn.pixels)
+        return Views(
+            images=tuple(self._standardised(batch, images).unbind(0)),
+            row_ids=_tensor(batch.row_ids, device),
+            labels={name: _tensor(column, device) for name, column in batch.labels.items()},
+        )
+
+    @torch.no_grad()
+    def plain(self, batch: Batch, device: torch.device | str) -> Tensor:
+        """Return the cutouts without augmentation: stretched, centred, resampled, standardised.
+
+        Args:
+            batch: Cutouts in their products' units.
+            device: Where the work is done.
+
+        Returns:
+            Shape: (B, C, S, S).
+
+        Raises:
+            UnknownNameError: If the batch holds a survey without an input plan.
+            ContractError: If a normalisation does not fit the number of channels.
+            DataError: If a cutout lacks what its stretch needs.
+        """
+        unchanged = _Parameters(({},), np.tile(np.eye(3), (batch.size, 1, 1, 1)), 1.0)
+        return self._standardised(batch, self._resampled(batch, unchanged, device))[0]
+
+    def _draw(self, batch: Batch, step: int) -> _Parameters:
+        mine = slice(batch.first, batch.first + batch.size)
+        pixels: list[dict[int, Tensor]] = []
+        matrices = np.tile(np.eye(3), (batch.global_size, self.num_views, 1, 1))
+        for branch in range(self.num_views):
+            pixels.append({})
+            for index, view in enumerate(self.views):
+                rng = np.random.default_rng([self.seed, step, branch, index])
+                parameters = torch.from_numpy(view.draw(rng, batch.global_size))
+                if isinstance(view, GeometryView):
+                    matrices[:, branch] = matrices[:, branch] @ view.matrix(parameters).double().numpy()
+                else:
+                    pixels[branch][index] = parameters[mine]
+        reach = float(np.abs(matrices[..., :2, :]).sum(axis=-1).max())
+        return _Parameters(tuple(pixels), matrices[mine], reach)
+
+    def _apply(self, stage: Stage, images: Tensor, pixels: Sequence[Mapping[int, Tensor]]) -> Tensor:
+        """Apply the pixel views of a stage. Shape of the images: (V, B, C, y, x)."""
+        shape = images.shape
+        for index, view in enumerate(self.views):
+            if view.stage is stage and isinstance(view, PixelView) and any(pixels):
+                parameters = torch.cat([of_branch[index] for of_branch in pixels]).to(images.device)
+                images = view.apply(images.reshape(-1, *shape[2:]), parameters).reshape(shape)
+        return images
+
+    def _resampled(self, batch: Batch, drawn: _Parameters, device: torch.device | str) -> Tensor:
+        """Return stretched and resampled views. Shape: (V, B, C, S, S)."""
+        parts = [self._share(share, drawn, device) for share in batch.shares]
+        places = np.concatenate([share.places for share in batch.shares])
+        return torch.cat(parts, dim=1)[:, _tensor(np.argsort(places), device)]
+
+    def _share(self, share: Share, drawn: _Parameters, device: torch.device | str) -> Tensor:
+        """Return the resampled views of one store's cutouts. Shape: (V, n, C, S, S)."""
+        plan = self._plan(share.survey)
+        matrices = drawn.matrices[share.places]
+        rms = _tensor(share.meta["rms"], "cpu") if "rms" in share.meta else None
+        pixels, mask = self._needed(share, plan, drawn.reach)
+        images = _tensor(pixels, device)
+        missing = None if mask is None else _tensor(mask, device)
+        if not self._has_physical or not any(drawn.pixels):
+            stretched = plan.steps(images, rms, missing)
+            return _resample(stretched, self._windows(share, plan, stretched), matrices, self.size_pix)
+        images, _ = fill_missing(images.float(), missing)
+        of_share = [
+            {index: values[torch.from_numpy(share.places)] for index, values in of_branch.items()}
+            for of_branch in drawn.pixels
+        ]
+        physical = self._apply(Stage.PHYSICAL, images.expand(self.num_views, *images.shape), of_share)
+        stretched = torch.stack([plan.steps(of_branch, rms) for of_branch in physical])
+        windows = self._windows(share, plan, stretched[0])
+        return torch.cat(
+            [_resample(stretched[v], windows, matrices[:, v : v + 1], self.size_pix) for v in range(self.num_views)]
+        )
+
+    def _plan(self, survey: str) -> InputPlan:
+        if survey not in self.inputs:
+            raise one_of("survey with an input plan", survey, self.inputs)
+        return self.inputs[survey]
+
+    def _needed(
+        self, share: Share, plan: InputPlan, reach: float
+    ) -> tuple[NDArray[np.generic], NDArray[np.bool_] | None]:
+        """Return the central part of the cutouts that any view looks at, with its mask.
+
+        Only where the survey has one pixel scale: then the part is the same on every rank, and so is each bit of the
+        result. A stretch that looks at the whole image, or a physical view, gets the whole image.
+        """
+        scales = _pixel_scales(share, plan)
+        scale, wanted = plan.pixel_scale_arcsec, self.field_of_view_arcsec
+        is_uniform = scale is not None and np.allclose(scales, scale, rtol=SCALE_TOLERANCE, atol=0.0)
+        if wanted is None or scale is None or not is_uniform or self._has_physical or not plan.steps.is_pointwise:
+            return share.images, share.mask
+        window = wanted / scale
+        side = reach * window * (1.0 + SCALE_TOLERANCE) + 2 * (window // self.size_pix + 2)
+        ny, nx = share.images.shape[-2:]
+        y, x = (max(0, int((size - side) // 2)) for size in (ny, nx))
+        part = (..., slice(y, ny - y), slice(x, nx - x))
+        return share.images[part], None if share.mask is None else share.mask[part]
+
+    def _windows(self, share: Share, plan: InputPlan, stretched: Tensor) -> NDArray[np.float64]:
+        """Return the side of the field of view of each cutout, in its pixels. Shape: (n,)."""
+        whole = float(max(stretched.shape[-2:]))
+        if self.field_of_view_arcsec is None:
+            return np.full(len(stretched), whole)
+        windows = self.field_of_view_arcsec / _pixel_scales(share, plan)
+        return np.where(np.isnan(windows), whole, windows)
+
+    def _standardised(self, batch: Batch, images: Tensor) -> Tensor:
+        constants = torch.empty(batch.size, 2, images.shape[2])
+        for share in batch.shares:
+            constants[torch.from_numpy(share.places)] = self._plan(share.survey).constants(images.shape[2])
+        mean, std = constants[..., None, None].to(images.device).unbind(dim=1)
+        return (images - mean) / std
+
+
+def _pixel_scales(share: Share, plan: InputPlan) -> NDArray[np.float64]:
+    """Return the pixel scale of each cutout in arcsec, its own or else its survey's; NaN where unknown. Shape: (n,)."""
+    of_survey = np.nan if plan.pixel_scale_arcsec is None else plan.pixel_scale_arcsec
+    own = share.meta.get("pixel_scale")
+    if own is None:
+        return np.full(len(share.places), of_survey)
+    return np.where(np.isnan(own), of_survey, own)
+
+
+def _resample(images: Tensor, windows: NDArray[np.float64], matrices: NDArray[np.float64], size_pix: int) -> Tensor:
+    """Return views of the central window of each image, all by one bilinear interpolation.
+
+    Args:
+        images: Shape: (n, C, y, x).
+        windows: Side of the window in pixels. Shape: (n,).
+        matrices: Where each position of a view lies in the window, whose edges are at -1 and 1. Shape: (n, V, 3, 3).
+        size_pix: Side of the result.
+
+    Returns:
+        Shape: (V, n, C, size_pix, size_pix).
+    """
+    factors = np.maximum(1, (windows / size_pix * (1.0 + SCALE_TOLERANCE)).astype(int))
+    if len(np.unique(factors)) == 1:
+        return _sample(images, windows, matrices, size_pix, int(factors[0]))
+    views = images.new_empty(matrices.shape[1], *images.shape[:2], size_pix, size_pix)
+    for factor in np.unique(factors):
+        rows = np.flatnonzero(factors == factor)
+        chosen = torch.from_numpy(rows).to(images.device)
+        views[:, chosen] = _sample(images[chosen], windows[rows], matrices[rows], size_pix, int(factor))
+    return views
+
+
+def _sample(
+    images: Tensor, windows: NDArray[np.float64], matrices: NDArray[np.float64], size_pix: int, factor: int
+) -> Tensor:
+    """Average over blocks of ``factor`` pixels, then interpolate; as :func:`_resample`."""
+    num_views = matrices.shape[1]
+    pooled, (offset_y, offset_x) = _pool(images, factor)
+    ny, nx = pooled.shape[-2:]
+    affine = matrices[:, :, :2] * (windows / factor)[:, None, None, None] / np.array([[nx], [ny]])
+    affine[..., 2] += 2.0 * np.array([offset_x / nx, offset_y / ny])
+    theta = torch.from_numpy(affine).float().to(images.device)[:, :, None, None]
+    u = (2.0 * torch.arange(size_pix, device=images.device) + 1.0) / size_pix - 1.0
+    position = theta[..., 0] * u[:, None] + theta[..., 1] * u[:, None, None] + theta[..., 2]
+    # The views of an image lie one above the other, so that the image is read from one place.
+    grid = position.reshape(len(images), num_views * size_pix, size_pix, 2)
+    views = functional.grid_sample(pooled, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+    return views.reshape(*images.shape[:2], num_views, size_pix, size_pix).permute(2, 0, 1, 3, 4)
+
+
+def _pool(images: Tensor, factor: int) -> tuple[Tensor, tuple[float, float]]:
+    """Average over blocks, symmetric about the image's centre where the sizes allow it.
+
+    Returns:
+        The averages, and where the image's centre lies from theirs, in their pixels along (y, x).
+    """
+    if factor == 1:
+        return images, (0.0, 0.0)
+    before, after, offsets = [0, 0], [0, 0], [0.0, 0.0]
+    for axis, size in enumerate(images.shape[-2:]):
+        added = -size % factor
+        added += factor if added % 2 and factor % 2 else 0
+        before[axis], after[axis] = added // 2, added - added // 2
+        offsets[axis] = (before[axis] - added / 2) / factor
+    if any(after):
+        images = functional.pad(images, (before[1], after[1], before[0], after[0]))
+    return functional.avg_pool2d(images, factor), (offsets[0], offsets[1])
+
+
+def _tensor(values: NDArray[Any], device: torch.device | str) -> Tensor:
+    """Return an array on the device; torch takes only writable ones of native byte order."""
+    native = np.require(values, dtype=values.dtype.newbyteorder("="), requirements=["C", "W"])
+    return torch.from_numpy(native).to(device, non_blocking=True)
