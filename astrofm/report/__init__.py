@@ -1,0 +1,1 @@
+"""Reports: pictures, charts and self-contained HTML pages made from results."""

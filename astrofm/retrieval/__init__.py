@@ -1,0 +1,1 @@
+"""Retrieval: embed a store and search it by similarity."""

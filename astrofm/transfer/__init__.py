@@ -1,0 +1,1 @@
+"""Transfer: probes, fine-tuning and their metrics with uncertainties."""
