@@ -124,7 +124,8 @@ class InputContract(BaseModel):
             return
         least = wanted.low if isinstance(wanted, Range) else float(wanted)
         if cutout_field_of_view_arcsec < 0.9 * least:
+            sought = str(wanted) if isinstance(wanted, Range) else f"{wanted:g}"
             raise ContractError(
-                f"the network looks at {wanted if isinstance(wanted, Range) else f'{wanted:g}'} arcsec and the cutouts of {survey!r} span only "
+                f"the network looks at {sought} arcsec and the cutouts of {survey!r} span only "
                 f"{cutout_field_of_view_arcsec:g} arcsec: ingest larger cutouts, or stretch them with --resample"
             )

@@ -103,7 +103,7 @@ def _measured(part: SurveyPart) -> str:
         )
         for row in rows
     ]
-    columns = ("mode", "weights", "error", "95% interval", "difference to random", "95% interval of the difference")
+    columns = ("mode", "weights", "error", "95% interval", "difference to random", "95% interval")
     cells = [
         (
             row["mode"],
