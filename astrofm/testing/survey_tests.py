@@ -1,0 +1,269 @@
+# ruff: noqa: D102 - the name of a test is its sentence
+"""What must be true of every survey, as a test class.
+
+A plugin package subclasses it, names its survey, and inherits every test::
+
+    class TestMySurvey(SurveyTests):
+        survey = "my-survey"
+
+The tests run on the survey's own mock archive, offline.
+"""
+
+from __future__ import annotations
+
+__all__ = ["SurveyTests"]
+
+import json
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import pytest
+from astropy.table import Table
+from astropy.wcs.utils import proj_plane_pixel_scales
+
+from astrofm import plugins
+from astrofm.data.catalog import Catalog
+from astrofm.data.cutouts import Cutout, Rejected
+from astrofm.data.ingest import ingest
+from astrofm.data.store import CutoutStore
+from astrofm.data.units import unit_factor
+from astrofm.recipe import Recipe
+from astrofm.survey import ClassTask, Source, Survey, VoteTask, find_source
+from astrofm.testing.compare import assert_same_cutouts, facts_of, images_of, one_by_one
+
+SEED = 3
+
+
+class SurveyTests:
+    """The contract of a survey; subclass it and set :attr:`survey`."""
+
+    survey: ClassVar[str]
+    """Name of a survey that an installed package registers; for a survey without code, the path of its card."""
+    example: ClassVar[Path | None] = None
+    """A real archive, or a part of one, where there is one."""
+    num_mock: ClassVar[int] = 20
+    """Objects in the mock archive that most tests share."""
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def the_survey(cls) -> Survey:
+        """The survey under test, as the user gets it."""
+        return plugins.survey(cls.survey)
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def mock_path(cls, the_survey: Survey, tmp_path_factory: pytest.TempPathFactory) -> Path:
+        """A mock archive of :attr:`num_mock` objects."""
+        return the_survey.mock(cls.num_mock, SEED, tmp_path_factory.mktemp("mock"))
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def source(cls, the_survey: Survey, mock_path: Path) -> Source:
+        """The mock archive as the first product that fits it."""
+        return find_source(the_survey.card, mock_path)
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def rows(cls, the_survey: Survey, source: Source) -> Table:
+        """The catalogue of the mock archive as the survey returns it."""
+        return the_survey.catalog(source)
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def catalog(cls, rows: Table) -> Catalog:
+        """The same catalogue after synonyms and units are understood."""
+        return Catalog.from_astropy(rows)
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def results(cls, the_survey: Survey, source: Source, rows: Table) -> list[Cutout | Rejected]:
+        """What the reader gives for each row."""
+        return one_by_one(the_survey.cutouts(source, rows))
+
+    # The card
+
+    def test_it_is_found_under_its_name(self, the_survey: Survey) -> None:
+        if not self.survey.endswith((".yaml", ".yml")):
+            assert the_survey.name == self.survey
+            assert self.survey in plugins.surveys()
+
+    def test_the_card_says_whom_to_cite_and_what_is_hard(self, the_survey: Survey) -> None:
+        card = the_survey.card
+        assert "@" in card.citation, "the citation is BibTeX"
+        assert "year" in card.citation, "the citation is BibTeX with a year"
+        assert len(card.hard) > 20, "'hard' is a sentence on what is hard about the data"
+
+    def test_its_recipes_exist(self, the_survey: Survey) -> None:
+        for name in (the_survey.card.recipe, the_survey.card.quick_recipe):
+            assert Recipe.find(name).is_file()
+
+    def test_every_archive_has_a_licence_and_a_way_to_get_it(self, the_survey: Survey) -> None:
+        for archive in the_survey.card.archive:
+            assert archive.licence, f"archive {archive.name!r} has no licence"
+            assert archive.url or archive.note, f"archive {archive.name!r} says neither where it is nor how to get it"
+
+    def test_every_fact_has_a_source_or_says_what_would_settle_it(self, the_survey: Survey) -> None:
+        card = the_survey.card
+        for name, fact in facts_of(card):
+            if fact.value is None:
+                assert len(fact.unknown) > 10, f"{name} does not say what would settle it"
+            else:
+                assert fact.source or card.reference, f"{name} has no source, and the card no reference"
+
+    def test_products_fit_the_bands_and_their_constants_say_where_they_were_measured(self, the_survey: Survey) -> None:
+        card = the_survey.card
+        for name, product in card.products.items():
+            num_bands = len(card.bands)
+            assert product.shape[0] == num_bands, f"product {name!r} and the card differ in the number of bands"
+            assert len(product.input.mean) in (1, num_bands)
+            assert len(product.input.std) in (1, num_bands)
+            if product.input.mean != (0.0,) or product.input.std != (1.0,):
+                assert product.input.measured_on, f"mean and std of {name!r} do not say what they were measured on"
+            assert not product.stretch_applied or product.stretch_applied in card.stretches
+
+    def test_tasks_ask_what_the_labels_can_answer(self, the_survey: Survey) -> None:
+        for task in the_survey.card.tasks:
+            values = [value for accepted in task.classes.values() for value in accepted]
+            assert len(set(values)) == len(values), f"task {task.name!r} puts one value into two classes"
+            if isinstance(task, VoteTask):
+                assert the_survey.votes is not None, f"task {task.name!r} needs votes, and the card names no schema"
+                question = the_survey.votes.question(task.question)
+                assert set(values) <= set(question.answers), f"task {task.name!r} names answers nobody could give"
+
+    # The mock archive
+
+    def test_a_mock_says_that_it_is_mock(self, the_survey: Survey, mock_path: Path) -> None:
+        folder = mock_path if mock_path.is_dir() else mock_path.parent
+        note = json.loads((folder / "MOCK.json").read_text(encoding="utf-8"))
+        assert note == {"survey": the_survey.name, "n": self.num_mock, "seed": SEED}
+
+    def test_ids_are_unique_and_there_is_one_row_for_each_object(self, catalog: Catalog) -> None:
+        ids = catalog.column("id_str")
+        assert len(ids) == len(set(ids)) == self.num_mock
+
+    def test_positions_are_on_the_sky(self, catalog: Catalog) -> None:
+        ra, dec = catalog.column("ra"), catalog.column("dec")
+        if np.isnan(ra).all() and np.isnan(dec).all():
+            return  # a survey that publishes no positions
+        assert ((ra >= 0) & (ra < 360)).all()
+        assert (np.abs(dec) <= 90).all()
+
+    def test_splits_are_train_val_or_test(self, the_survey: Survey, catalog: Catalog) -> None:
+        if the_survey.card.splits.scheme != "published":
+            return
+        assert set(catalog.column("split")) <= {"train", "val", "test"}
+        assert {"train", "test"} <= set(catalog.column("split")), "a published split has rows to train and to test on"
+
+    def test_labels_are_those_of_the_card(self, the_survey: Survey, catalog: Catalog) -> None:
+        if the_survey.card.label_names:
+            assert set(catalog.column("label").tolist()) <= {-1, *the_survey.card.label_names}
+        for task in the_survey.card.tasks:
+            if isinstance(task, ClassTask):
+                accepted = {str(value) for values in task.classes.values() for value in values}
+                found = {str(value) for value in catalog.column(task.column)}
+                assert found & accepted, f"no row of the mock belongs to task {task.name!r}"
+
+    def test_votes_are_counts(self, the_survey: Survey, catalog: Catalog) -> None:
+        if the_survey.votes is None:
+            return
+        votes = np.stack([catalog.column(column) for column in the_survey.votes.columns])
+        assert np.issubdtype(votes.dtype, np.integer)
+        assert votes.min() >= 0
+        assert votes.max() > 0
+
+    def test_object_i_is_the_same_whatever_n(
+        self, the_survey: Survey, source: Source, rows: Table, tmp_path: Path
+    ) -> None:
+        num = max(2, self.num_mock // 3)
+        fewer = find_source(the_survey.card, the_survey.mock(num, SEED, tmp_path), source.product_name)
+        few = the_survey.catalog(fewer)
+        places = {str(name): place for place, name in enumerate(rows["id_str"])}
+        assert set(map(str, few["id_str"])) <= set(places)
+        same = rows[[places[str(name)] for name in few["id_str"]]]
+        for column in few.colnames:
+            if not column.startswith("file_"):
+                np.testing.assert_array_equal(np.asarray(few[column]), np.asarray(same[column]))
+        first, second = the_survey.cutouts(fewer, few), the_survey.cutouts(source, same)
+        assert_same_cutouts(one_by_one(first), one_by_one(second))
+
+    def test_another_seed_gives_another_sky(
+        self, the_survey: Survey, source: Source, results: list[Cutout | Rejected], tmp_path: Path
+    ) -> None:
+        other = find_source(
+            the_survey.card, the_survey.mock(max(2, self.num_mock // 3), SEED + 1, tmp_path), source.product_name
+        )
+        images = images_of(one_by_one(the_survey.cutouts(other, the_survey.catalog(other))))
+        mine = [image.tobytes() for image in images_of(results)]
+        assert all(image.tobytes() not in mine for image in images)
+
+    # The reader
+
+    def test_there_is_one_result_for_each_row_and_most_are_cutouts(
+        self, rows: Table, results: list[Cutout | Rejected]
+    ) -> None:
+        assert len(results) == len(rows)
+        assert len(images_of(results)) >= 0.5 * len(rows)
+
+    def test_cutouts_are_what_the_product_says(self, source: Source, results: list[Cutout | Rejected]) -> None:
+        product = source.product
+        for cutout in (result for result in results if isinstance(result, Cutout)):
+            assert cutout.image.dtype == np.dtype(product.dtype)
+            assert cutout.image.ndim == 3, "images are (band, y, x)"
+            assert cutout.image.shape[0] == product.shape[0]
+            ny, nx = cutout.image.shape[1:]
+            assert ny >= product.size_pix[0], "a mock cutout fills the stored size"
+            assert nx >= product.size_pix[1], "a mock cutout fills the stored size"
+            assert unit_factor(cutout.unit, product.unit) == 1.0, f"{cutout.unit!r} is not {product.unit!r}"
+            assert cutout.mask is None or cutout.mask.shape == cutout.image.shape[1:]
+            assert np.isfinite(cutout.image).any()
+            assert cutout.image.max() > cutout.image.min()
+
+    def test_a_wcs_has_the_orientation_scale_and_position_of_the_card_and_catalogue(
+        self, the_survey: Survey, source: Source, catalog: Catalog, results: list[Cutout | Rejected]
+    ) -> None:
+        scale = the_survey.card.pixel_scale_of(source.product_name)
+        for row, cutout in enumerate(results):
+            if not isinstance(cutout, Cutout) or cutout.wcs is None:
+                continue
+            ny, nx = cutout.image.shape[1:]
+            centre = cutout.wcs.pixel_to_world(nx // 2, ny // 2)
+            found = 3600.0 * proj_plane_pixel_scales(cutout.wcs)
+            if the_survey.card.orientation.startswith("North up, East left"):
+                above = cutout.wcs.pixel_to_world(nx // 2, ny // 2 + 1)
+                left = cutout.wcs.pixel_to_world(nx // 2 - 1, ny // 2)
+                assert np.cos(centre.position_angle(above).rad) > 0.99, "y does not increase to the North"
+                assert np.sin(centre.position_angle(left).rad) > 0.99, "x does not decrease to the East"
+            if scale is not None:
+                np.testing.assert_allclose(found, scale, rtol=0.01)
+            ra, dec = catalog.column("ra")[row], catalog.column("dec")[row]
+            if np.isfinite(ra):
+                offset_arcsec = centre.separation(type(centre)(ra, dec, unit="deg")).arcsec
+                assert offset_arcsec < 0.25 * found[0] * nx, "the catalogue position is not near the middle"
+
+    def test_cutouts_come_in_the_order_of_the_rows(
+        self, the_survey: Survey, source: Source, rows: Table, results: list[Cutout | Rejected]
+    ) -> None:
+        places = np.random.default_rng(SEED).permutation(len(rows))[: max(2, len(rows) // 2)]
+        again = one_by_one(the_survey.cutouts(source, rows[places]))
+        assert_same_cutouts(again, [results[place] for place in places])
+
+    def test_a_mock_becomes_a_store_that_says_it_is_mock(
+        self, the_survey: Survey, mock_path: Path, source: Source, tmp_path: Path
+    ) -> None:
+        info = ingest(the_survey, mock_path, tmp_path / "mock.zarr")
+        assert info["num_cutouts"] + sum(info["rejected"].values()) == self.num_mock
+        store = CutoutStore.open(tmp_path / "mock.zarr")
+        assert store.is_mock
+        assert tuple(store.shape[1:]) == source.product.shape
+        assert store.dtype == np.dtype(source.product.dtype)
+
+    def test_a_real_example_can_be_read(self, the_survey: Survey) -> None:
+        if self.example is None:
+            pytest.skip(f"no real example of {the_survey.name} is named")
+        source = find_source(the_survey.card, self.example)
+        rows = the_survey.catalog(source)
+        assert len(rows) > 0
+        results = one_by_one(the_survey.cutouts(source, rows[:8]))
+        assert len(results) == min(8, len(rows))
+        assert images_of(results)

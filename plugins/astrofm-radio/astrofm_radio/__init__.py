@@ -1,0 +1,22 @@
+"""Radio galaxy surveys: MiraBest, the FIRST radio galaxy dataset, MGCLS and MIGHTEE."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.resources import files
+
+from astrofm import Survey, hookimpl
+from astrofm_radio.first_rgd import FirstRGD
+from astrofm_radio.mgcls import MGCLS
+from astrofm_radio.mightee import Mightee
+from astrofm_radio.mirabest import MiraBest
+
+
+@hookimpl
+def register_surveys(register: Callable[[Survey], None]) -> None:
+    """Register the four surveys; only their cards are read."""
+    cards = files(__name__) / "cards"
+    register(MiraBest.from_yaml(cards / "mirabest.yaml"))
+    register(FirstRGD.from_yaml(cards / "first_rgd.yaml"))
+    register(MGCLS.from_yaml(cards / "mgcls.yaml"))
+    register(Mightee.from_yaml(cards / "mightee.yaml"))
