@@ -1,0 +1,218 @@
+"""From a recipe and stores to what a run needs: the rows to train on, the input of each survey, the contract."""
+
+from __future__ import annotations
+
+__all__ = [
+    "Plan",
+    "check_normalisation",
+    "field_of_view_arcsec",
+    "input_plan",
+    "make_contract",
+    "make_pipeline",
+    "plan_run",
+    "rows_of_splits",
+]
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from astrofm import plugins
+from astrofm.contract import Channel, InputContract, Range
+from astrofm.data.batch import Batch
+from astrofm.data.crossmatch import near
+from astrofm.data.loader import Feed, Loader
+from astrofm.data.store import CutoutStore
+from astrofm.errors import ContractError, DataError
+from astrofm.recipe import Exclusion, Recipe
+from astrofm.views.base import View
+from astrofm.views.pipeline import ViewPipeline
+from astrofm.views.stretch import InputPlan
+
+CHECKED_CUTOUTS = 512
+"""Cutouts of each survey whose normalised pixels are checked before training."""
+LARGEST_MEAN, SMALLEST_STD, LARGEST_STD = 3.0, 0.2, 5.0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a pretraining run will do.
+
+    Attributes:
+        contract: What the network may be fed.
+        feeds: The rows of each store.
+        inputs: From a product's pixels to network input, by survey.
+        excluded: Cutouts left out by cross-match, by survey.
+        is_mock: Whether any store is made of mock data.
+    """
+
+    contract: InputContract
+    feeds: tuple[Feed, ...]
+    inputs: Mapping[str, InputPlan]
+    excluded: Mapping[str, int]
+    is_mock: bool
+
+    @property
+    def num_cutouts(self) -> int:
+        """Number of training cutouts."""
+        return sum(len(feed.rows) for feed in self.feeds)
+
+    def pipeline(self, views: Sequence[View], num_views: int, seed: int) -> ViewPipeline:
+        """Return the view pipeline of this plan."""
+        return make_pipeline(self.contract, self.inputs, views, num_views, seed)
+
+
+def make_pipeline(
+    contract: InputContract, inputs: Mapping[str, InputPlan], views: Sequence[View], num_views: int, seed: int
+) -> ViewPipeline:
+    """Return the pipeline that leads some surveys to the input of a contract."""
+    return ViewPipeline(
+        inputs,
+        views,
+        num_views=num_views,
+        size_pix=contract.size_pix,
+        field_of_view_arcsec=contract.window_arcsec,
+        seed=seed,
+    )
+
+
+def plan_run(recipe: Recipe, stores: Mapping[str, CutoutStore]) -> Plan:
+    """Choose the rows and inputs of a run.
+
+    Args:
+        recipe: The run.
+        stores: Store of each survey the recipe trains on or excludes, by name.
+
+    Raises:
+        DataError: If nothing is left to train on.
+        ContractError: If a survey's bands, scale or normalisation do not fit.
+    """
+    chosen = {plugins.survey(choice.name).name: choice.splits for choice in recipe.data.surveys}
+    training = {name: stores[name] for name in chosen}
+    contract = make_contract(recipe, list(training.values()))
+    feeds, excluded = [], {}
+    for name, store in training.items():
+        contract.check_bands(name, store.card.band_names)
+        contract.check_scale(name, field_of_view_arcsec(store))
+        rows = rows_of_splits(store, chosen[name])
+        kept = rows[~_near_excluded(store, rows, recipe.data.exclude, stores)]
+        excluded[name] = len(rows) - len(kept)
+        feeds.append(Feed(name, store, kept))
+    if not any(len(feed.rows) for feed in feeds):
+        raise DataError(f"no cutout is left to train on in {', '.join(chosen)} (excluded by cross-match: {excluded})")
+    inputs = {name: input_plan(store) for name, store in training.items()}
+    is_mock = any(store.is_mock for store in training.values())
+    plan = Plan(contract, tuple(feed for feed in feeds if len(feed.rows)), inputs, excluded, is_mock)
+    check_normalisation(plan.contract, plan.inputs, plan.feeds)
+    return plan
+
+
+def make_contract(recipe: Recipe, stores: Sequence[CutoutStore]) -> InputContract:
+    """Return the contract of a network trained by a recipe on some stores.
+
+    A channel of the recipe that names no bands accepts those of the stores, in their order.
+    """
+    bands = [store.card.band_names for store in stores]
+    channels = []
+    for index, channel in enumerate(recipe.data.channels):
+        own = tuple(dict.fromkeys(names[index] for names in bands if index < len(names)))
+        channels.append(Channel(name=channel.name, accepts=channel.accepts or own or ("none",)))
+    resolutions = [store.card.resolution_arcsec for store in stores]
+    known = [value for value in resolutions if value is not None]
+    return InputContract(
+        channels=tuple(channels),
+        size_pix=recipe.data.size_pix,
+        field_of_view_arcsec=recipe.data.field_of_view_arcsec,
+        resolution_arcsec=Range(low=min(known), high=max(known)) if len(known) == len(resolutions) else "unknown",
+    )
+
+
+def input_plan(store: CutoutStore) -> InputPlan:
+    """Return how the pixels of a store become network input, as its card says."""
+    given = store.product.input
+    return InputPlan(
+        survey=store.card.name,
+        stretch=given.stretch,
+        mean=given.mean,
+        std=given.std,
+        pixel_scale_arcsec=store.card.pixel_scale_of(store.product_name),
+    )
+
+
+def field_of_view_arcsec(store: CutoutStore) -> float | None:
+    """Return the side of a store's cutouts on the sky; None where it varies or is unknown."""
+    scale = store.card.pixel_scale_of(store.product_name)
+    return None if scale is None else scale * min(store.shape[2:])
+
+
+def rows_of_splits(store: CutoutStore, splits: Sequence[str]) -> NDArray[np.int64]:
+    """Return the rows of a store that belong to some splits, in order."""
+    return np.flatnonzero(np.isin(store.catalog.column("split"), list(splits))).astype(np.int64)
+
+
+def _near_excluded(
+    store: CutoutStore, rows: NDArray[np.int64], exclusions: Sequence[Exclusion], stores: Mapping[str, CutoutStore]
+) -> NDArray[np.bool_]:
+    """Return which rows lie near a source that the recipe keeps out of training."""
+    ra, dec = (store.catalog.column(axis)[rows] for axis in ("ra", "dec"))
+    out = np.zeros(len(rows), dtype=bool)
+    for exclusion in exclusions:
+        other = stores[plugins.survey(exclusion.survey).name]
+        others = rows_of_splits(other, (exclusion.split,))
+        other_ra, other_dec = (other.catalog.column(axis)[others] for axis in ("ra", "dec"))
+        out |= near(ra, dec, other_ra, other_dec, exclusion.radius_arcsec)
+    return out
+
+
+def check_normalisation(contract: InputContract, inputs: Mapping[str, InputPlan], feeds: Sequence[Feed]) -> None:
+    """Refuse input whose pixels are far from zero mean and unit spread.
+
+    Args:
+        contract: Size and field of view of the input.
+        inputs: Stretch and normalisation of each survey.
+        feeds: Rows to look at; up to 512 evenly spaced ones of each.
+
+    Raises:
+        ContractError: If a survey's mean exceeds 3 in absolute value or its standard deviation lies outside 0.2-5; the
+            message gives the constants that were measured.
+    """
+    pipeline = make_pipeline(contract, inputs, (), 1, 0)
+    for feed in feeds:
+        chosen = feed.rows[np.unique(np.linspace(0, len(feed.rows) - 1, CHECKED_CUTOUTS).astype(int))]
+        sample = Loader((Feed(feed.survey, feed.store, chosen),), 64, 0, shuffle=False, drop_last=False)
+        pixels = np.concatenate([_plain(pipeline, batch) for batch in sample])
+        mean, std = float(pixels.mean()), float(pixels.std())
+        if not abs(mean) <= LARGEST_MEAN or not SMALLEST_STD <= std <= LARGEST_STD:
+            given = inputs[feed.survey]
+            measured = _measured_constants(pixels, given)
+            raise ContractError(
+                f"after stretch and normalisation the cutouts of {feed.survey!r} have mean {mean:.3g} and standard "
+                f"deviation {std:.3g}, far from 0 and 1: its card normalises with mean {_listed(given.mean)} and std "
+                f"{_listed(given.std)}; measured on {len(chosen)} cutouts: mean {_listed(measured[0])}, std "
+                f"{_listed(measured[1])}"
+            )
+
+
+def _measured_constants(pixels: NDArray[np.float32], given: InputPlan) -> tuple[list[float], list[float]]:
+    """Return the mean and spread before normalisation: of each band where the card has several values, else of all.
+
+    Args:
+        pixels: Normalised. Shape: (n, band, y, x).
+        given: The normalisation they went through.
+    """
+    num_bands = pixels.shape[1]
+    old_mean, old_std = (np.broadcast_to(values, num_bands)[:, None] for values in (given.mean, given.std))
+    bands = pixels.swapaxes(0, 1).reshape(num_bands, -1).astype(np.float64) * old_std + old_mean
+    groups = bands if max(len(given.mean), len(given.std)) > 1 else bands.reshape(1, -1)
+    return groups.mean(axis=1).tolist(), groups.std(axis=1).tolist()
+
+
+def _listed(values: Sequence[float]) -> str:
+    return f"[{', '.join(f'{value:.4g}' for value in values)}]"
+
+
+def _plain(pipeline: ViewPipeline, batch: Batch) -> NDArray[np.float32]:
+    pixels: NDArray[np.float32] = pipeline.plain(batch, "cpu").numpy()
+    return pixels

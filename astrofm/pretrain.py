@@ -1,0 +1,242 @@
+"""Pretraining: a recipe and stores in, a run folder with a model out."""
+
+from __future__ import annotations
+
+__all__ = ["PretrainResult", "needed_surveys", "pretrain"]
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import BaseModel, ValidationError
+from torch import nn
+
+from astrofm import plugins
+from astrofm.data.labels import task_labels
+from astrofm.data.loader import Feed, Loader
+from astrofm.data.store import CutoutStore
+from astrofm.encoders.build import EncoderConfig, build_encoder, embed_dim_of
+from astrofm.errors import RecipeError, in_one_line
+from astrofm.model import Model, ModelCard
+from astrofm.objectives.base import Objective
+from astrofm.plan import Plan, input_plan, make_pipeline, plan_run, rows_of_splits
+from astrofm.recipe import NamedPart, ProbeSettings, Recipe
+from astrofm.retrieval.embed import embed
+from astrofm.run import Run
+from astrofm.training import Checkpoints, Listener, StepInfo, fit, steps_of
+from astrofm.transfer.knn import knn_error_leave_one_out
+from astrofm.transfer.tasks import find_task
+from astrofm.views.base import View
+
+LOGGED_EVERY_STEPS = 10
+
+
+@dataclass(frozen=True)
+class PretrainResult:
+    """What a finished pretraining returns.
+
+    Attributes:
+        run: Folder of the run.
+        step: Optimiser steps taken.
+        epoch: Epochs begun.
+        metrics: Last value of everything logged.
+        excluded: Cutouts left out by cross-match, by survey.
+        num_cutouts: Number of training cutouts.
+        seconds: Wall time of the training loop, of this process.
+        is_mock: Whether any store was made of mock data.
+    """
+
+    run: str
+    step: int
+    epoch: int
+    metrics: dict[str, float]
+    excluded: dict[str, int]
+    num_cutouts: int
+    seconds: float
+    is_mock: bool
+
+
+def needed_surveys(recipe: Recipe) -> list[str]:
+    """Return every survey whose store a recipe needs: to train on, to keep away from, to probe with."""
+    trained = [choice.name for choice in recipe.data.surveys]
+    excluded = [exclusion.survey for exclusion in recipe.data.exclude]
+    return list(dict.fromkeys([*trained, *excluded, *(probe.survey for probe in recipe.probes)]))
+
+
+def pretrain(
+    recipe: Recipe,
+    stores: Mapping[str, CutoutStore],
+    out: Path,
+    *,
+    resume: bool = False,
+    device: str = "cpu",
+    listeners: Sequence[Listener] = (),
+) -> PretrainResult:
+    """Train an encoder as a recipe says.
+
+    Args:
+        recipe: The run.
+        stores: Store of each survey in :func:`needed_surveys`, by name.
+        out: Folder of the run; must not exist unless ``resume``.
+        resume: Continue the run in ``out``; where there is none, start it.
+        device: ``cpu``, ``cuda`` or ``mps``.
+        listeners: Told of every step.
+
+    Returns:
+        Where the run ended; the same is in ``report.json``.
+
+    Raises:
+        AstrofmError: If the recipe, the data or the folder do not allow the run; nothing half-done is left.
+        Interrupted: If a signal stopped it; ``resume`` continues.
+    """
+    plan = plan_run(recipe, stores)
+    views = [_build_view(part) for part in recipe.views]
+    encoder, encoder_config = _build_encoder(recipe, plan)
+    objective = _build_objective(recipe.objective, encoder, recipe.training.seed)
+    pipeline = plan.pipeline(views, objective.num_views, recipe.training.seed)
+    loader = Loader(plan.feeds, recipe.training.batch_size, recipe.training.seed)
+    num_steps = steps_of(loader, recipe.training.max_epochs, recipe.training.max_steps)
+
+    run = Run(out)
+    run.start(recipe, {name: stores[name].content_hash for name in stores}, resume=resume)
+    if run.is_finished:
+        return PretrainResult(**json.loads(run.report_file.read_text()))
+    card = _model_card(recipe, plan, encoder_config, num_steps)
+    run.cut_metrics(run.step())
+    result = fit(
+        objective,
+        pipeline,
+        loader,
+        recipe.training.optimizer,
+        num_steps=num_steps,
+        device=device,
+        precision=recipe.training.precision,
+        deterministic=recipe.training.deterministic,
+        listeners=[_MetricsFile(run), *listeners],
+        probe=_probes(recipe.probes, objective, plan, stores, device),
+        checkpoints=Checkpoints(run.checkpoint, recipe.training.checkpoint_every_steps, card),
+    )
+    finished = card(result.step).model_copy(update={"metrics": dict(result.metrics)})
+    Model(objective.encoder, finished).save(run.model_folder, _citations(plan))
+    report = PretrainResult(
+        run=str(out),
+        step=result.step,
+        epoch=result.epoch,
+        metrics=dict(result.metrics),
+        excluded=dict(plan.excluded),
+        num_cutouts=plan.num_cutouts,
+        seconds=round(result.seconds, 1),
+        is_mock=plan.is_mock,
+    )
+    run.write_report(asdict(report))
+    return report
+
+
+class _MetricsFile:
+    """Appends a line to ``metrics.jsonl`` every few steps and wherever a probe reported."""
+
+    def __init__(self, run: Run) -> None:
+        self._file = run.metrics_file
+
+    def on_step(self, info: StepInfo) -> None:
+        probed = any(name.startswith("knn_error") for name in info.metrics)
+        if probed or info.step % LOGGED_EVERY_STEPS == 0 or info.step in (1, info.num_steps):
+            line = {"step": info.step, "epoch": info.epoch, **info.metrics}
+            pace = {"images_per_second": round(info.images_per_second, 1), "wait_share": round(info.wait_share, 4)}
+            with self._file.open("a") as lines:
+                lines.write(json.dumps(line | pace) + "\n")
+
+
+def _settings(config: type[BaseModel], part: NamedPart, section: str, **fixed: Any) -> Any:
+    """Return the checked settings of a recipe's part.
+
+    Raises:
+        RecipeError: If a setting is misspelt, missing or out of range.
+    """
+    try:
+        return config.model_validate({**part.settings, **fixed})
+    except ValidationError as error:
+        raise RecipeError(f"{section} {part.name!r} of the recipe: {in_one_line(error)}") from error
+
+
+def _build_view(part: NamedPart) -> View:
+    registered = plugins.view_part(part.name)
+    return registered.build(_settings(registered.config, part, "view"))
+
+
+def _build_encoder(recipe: Recipe, plan: Plan) -> tuple[nn.Module, EncoderConfig]:
+    config: EncoderConfig = _settings(EncoderConfig, recipe.encoder, "encoder", name=recipe.encoder.name)
+    return build_encoder(config, plan.contract.num_channels, seed=recipe.training.seed), config
+
+
+def _build_objective(part: NamedPart, encoder: nn.Module, seed: int) -> Objective:
+    registered = plugins.objective_part(part.name)
+    settings = _settings(registered.config, part, "objective")
+    with torch.random.fork_rng(devices=[]):
+        # Not torch.manual_seed, which also seeds the generators of the GPUs.
+        torch.default_generator.manual_seed(seed)
+        return registered.build(settings, encoder, embed_dim_of(encoder))
+
+
+def _model_card(recipe: Recipe, plan: Plan, encoder: EncoderConfig, num_steps: int) -> Callable[[int], ModelCard]:
+    """Return what makes the card of the model as it is at a step."""
+    card = ModelCard(
+        name=recipe.name,
+        contract=plan.contract,
+        encoder=encoder.model_dump(mode="json"),
+        objective=recipe.objective.name,
+        step=0,
+        num_steps=num_steps,
+        surveys=tuple(feed.survey for feed in plan.feeds),
+        stores={feed.survey: feed.store.content_hash for feed in plan.feeds},
+        is_mock=plan.is_mock,
+        seed=recipe.training.seed,
+        astrofm_version=version("astrofm"),
+    )
+    return lambda step: card.model_copy(update={"step": step})
+
+
+def _citations(plan: Plan) -> str:
+    return "\n\n".join(dict.fromkeys(feed.store.card.citation.strip() for feed in plan.feeds)) + "\n"
+
+
+def _probes(
+    probes: Sequence[ProbeSettings],
+    objective: Objective,
+    plan: Plan,
+    stores: Mapping[str, CutoutStore],
+    device: str,
+) -> Callable[[int], Mapping[str, float]]:
+    """Return the online probes as one function of the epoch: kNN, leave-one-out on the training split."""
+    made = [(settings, _probe_data(settings, plan, stores)) for settings in probes]
+
+    def measure(epoch: int) -> dict[str, float]:
+        errors = {}
+        for settings, (name, loader, labels, pipeline) in made:
+            if epoch % settings.every_epochs == 0:
+                embeddings = embed(objective.encoder, loader, pipeline, device)
+                error = knn_error_leave_one_out(embeddings, labels, num_neighbours=settings.num_neighbours)
+                errors[f"knn_error_{name}"] = error
+        return errors
+
+    return measure
+
+
+def _probe_data(
+    settings: ProbeSettings, plan: Plan, stores: Mapping[str, CutoutStore]
+) -> tuple[str, Loader, NDArray[np.int64], Any]:
+    survey = plugins.survey(settings.survey)
+    store = stores[survey.name]
+    plan.contract.check_bands(survey.name, store.card.band_names)
+    labels = task_labels(store.catalog, find_task(store.card, settings.task), store.votes)
+    train = rows_of_splits(store, ("train",))
+    rows = train[labels[train] >= 0]
+    loader = Loader((Feed(survey.name, store, rows),), 256, 0, shuffle=False, drop_last=False)
+    pipeline = make_pipeline(plan.contract, {survey.name: input_plan(store)}, (), 1, 0)
+    return survey.name, loader, labels[rows], pipeline

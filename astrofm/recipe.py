@@ -1,0 +1,239 @@
+"""Recipes: one complete run, as a YAML file.
+
+A recipe names each part and gives its settings; the settings are checked by the configuration class of the part that
+the registry gives. Nothing below takes a recipe.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "DataSection",
+    "Exclusion",
+    "NamedPart",
+    "ProbeSettings",
+    "Recipe",
+    "SurveyChoice",
+    "TrainingSection",
+    "apply_change",
+    "changed_keys",
+]
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from astrofm.contract import Scale
+from astrofm.errors import RecipeError, in_one_line
+from astrofm.home import shipped
+from astrofm.optimizer import OptimizerConfig, Precision
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class NamedPart(_Frozen):
+    """A registered part and its settings."""
+
+    name: str
+    settings: dict[str, Any] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _accept_a_bare_name(cls, given: Any) -> Any:
+        return {"name": given} if isinstance(given, str) else given
+
+
+class SurveyChoice(_Frozen):
+    """One survey of the training data."""
+
+    name: str
+    """Name of an installed survey, or path of a card."""
+    splits: tuple[Literal["train", "val", "test"], ...] = ("train",)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _accept_a_bare_name(cls, given: Any) -> Any:
+        return {"name": given} if isinstance(given, str) else given
+
+
+class Exclusion(_Frozen):
+    """Leave out training sources near those of another catalogue."""
+
+    survey: str
+    split: Literal["train", "val", "test"]
+    radius_arcsec: float = Field(gt=0)
+
+
+class RecipeChannel(_Frozen):
+    """One input channel of the network to be trained."""
+
+    name: str
+    accepts: tuple[str, ...] = ()
+    """Bands that may fill it; empty: the bands of the surveys the run trains on."""
+
+
+class DataSection(_Frozen):
+    """What the network sees."""
+
+    surveys: tuple[SurveyChoice, ...] = Field(min_length=1)
+    exclude: tuple[Exclusion, ...] = ()
+    channels: tuple[RecipeChannel, ...] = Field(min_length=1)
+    size_pix: int = Field(gt=0)
+    field_of_view_arcsec: Scale
+    """Side of the input on the sky; ``unknown``: the whole cutout, whatever it spans."""
+
+    @model_validator(mode="after")
+    def _names_each_survey_once(self) -> Self:
+        names = [choice.name for choice in self.surveys]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"survey {', '.join(map(repr, twice))} is named twice; give all its splits in one entry")
+        return self
+
+
+class TrainingSection(_Frozen):
+    """How long, how fast, and how reproducibly."""
+
+    batch_size: int = Field(gt=1)
+    """Cutouts a step, over all processes."""
+    max_epochs: int | None = Field(default=None, gt=0)
+    max_steps: int | None = Field(default=None, gt=0)
+    """The first of max_epochs and max_steps ends the run and sets the schedules."""
+    optimizer: OptimizerConfig
+    precision: Precision = "32-true"
+    seed: int = 0
+    deterministic: bool = False
+    """Bitwise the same on a GPU; on the CPU it always is."""
+    checkpoint_every_steps: int = Field(default=100, gt=0)
+
+    @model_validator(mode="after")
+    def _ends(self) -> Self:
+        if self.max_epochs is None and self.max_steps is None:
+            raise ValueError("give max_epochs or max_steps, else the run never ends")
+        return self
+
+
+class ProbeSettings(_Frozen):
+    """An online kNN probe: leave-one-out on the training split of a labelled survey, every few epochs."""
+
+    survey: str
+    task: str | None = None
+    """Task of the survey's card; None: its first."""
+    every_epochs: int = Field(default=1, gt=0)
+    num_neighbours: int = Field(default=20, gt=0)
+
+
+class Recipe(_Frozen):
+    """One complete pretraining run."""
+
+    name: str
+    data: DataSection
+    views: tuple[NamedPart, ...]
+    encoder: NamedPart
+    """A timm architecture and the settings of :class:`astrofm.encoders.build.EncoderConfig`."""
+    objective: NamedPart
+    training: TrainingSection
+    probes: tuple[ProbeSettings, ...] = ()
+
+    @classmethod
+    def find(cls, name_or_path: str) -> Path:
+        """Return the file of a recipe, given its path or the name of a shipped one.
+
+        Raises:
+            RecipeError: If there is none.
+        """
+        path = Path(name_or_path)
+        if path.suffix in (".yaml", ".yml"):
+            if path.is_file():
+                return path
+            raise RecipeError(f"no recipe file at {path}")
+        shipped_file = shipped("configs") / f"{name_or_path}.yaml"
+        if not shipped_file.is_file():
+            names = ", ".join(sorted(file.stem for file in shipped("configs").glob("*.yaml"))) or "none"
+            raise RecipeError(f"no recipe named {name_or_path!r}; shipped: {names}; or give the path of a YAML file")
+        return shipped_file
+
+    @classmethod
+    def load(cls, name_or_path: str, changes: Sequence[str] = (), surveys: Sequence[str] = ()) -> Self:
+        """Read a recipe.
+
+        Args:
+            name_or_path: Name of a shipped recipe, or path of a YAML file.
+            changes: Settings to change, as ``training.max_epochs=3``; the value is read as YAML.
+            surveys: Surveys that replace the recipe's; those it knows keep their splits.
+
+        Raises:
+            RecipeError: If the file is missing, or a key is missing, misspelt or of the wrong kind.
+        """
+        path = cls.find(name_or_path)
+        try:
+            given = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            raise RecipeError(f"recipe {path} is not YAML: {' '.join(str(error).split())}") from error
+        if not isinstance(given, dict):
+            raise RecipeError(f"recipe {path} is empty or not a mapping of sections")
+        for change in changes:
+            apply_change(given, change)
+        recipe = cls.parse(given, str(path))
+        return recipe.with_surveys(surveys) if surveys else recipe
+
+    @classmethod
+    def parse(cls, given: dict[str, Any], where: str) -> Self:
+        """Check a recipe that was read from ``where``.
+
+        Raises:
+            RecipeError: If a key is missing, misspelt or of the wrong kind.
+        """
+        try:
+            return cls.model_validate(given)
+        except ValidationError as error:
+            raise RecipeError(f"recipe {where}: {in_one_line(error)}") from error
+
+    def with_surveys(self, names: Sequence[str]) -> Self:
+        """Return the recipe with other surveys; those it knows keep their splits."""
+        known = {choice.name: choice for choice in self.data.surveys}
+        choices = tuple(known.get(name, SurveyChoice(name=name)) for name in dict.fromkeys(names))
+        return self.model_copy(update={"data": self.data.model_copy(update={"surveys": choices})})
+
+    def to_yaml(self) -> str:
+        """Return the recipe, every default spelt out."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+
+
+def apply_change(given: dict[str, Any], change: str) -> None:
+    """Set one dotted key, ``key=value``; a part written as a bare name becomes a mapping first.
+
+    Raises:
+        RecipeError: If the change is not of that form.
+    """
+    key, equals, text = change.partition("=")
+    if not equals or not key:
+        raise RecipeError(f"--set takes key=value, for example training.max_epochs=3; got {change!r}")
+    *parents, last = key.split(".")
+    section: Any = given
+    for parent in parents:
+        if isinstance(section.get(parent), str):
+            section[parent] = {"name": section[parent]}
+        section = section.setdefault(parent, {})
+        if not isinstance(section, dict):
+            raise RecipeError(f"--set {change}: {parent!r} is no section of the recipe")
+    try:
+        section[last] = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise RecipeError(f"--set {change}: the value is not YAML") from error
+
+
+def changed_keys(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
+    """Return the dotted keys in which two recipes differ."""
+    changed: list[str] = []
+    for key in sorted(old.keys() | new.keys()):
+        a, b = old.get(key), new.get(key)
+        if isinstance(a, dict) and isinstance(b, dict):
+            changed += changed_keys(a, b, f"{prefix}{key}.")
+        elif a != b:
+            changed.append(f"{prefix}{key}")
+    return changed

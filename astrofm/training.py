@@ -1,0 +1,394 @@
+"""The only training loop: a thin Lightning module and the callbacks that watch, checkpoint and stop it.
+
+The loop owns device, precision, schedules, checkpoints and interruption; an objective sees views and a step number.
+"""
+
+from __future__ import annotations
+
+__all__ = ["Checkpoints", "FitResult", "Interrupted", "Listener", "StepInfo", "fit", "steps_of"]
+
+import logging
+import math
+import os
+import signal
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any, Protocol
+
+import lightning
+import torch
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+from torch import Tensor, nn
+
+from astrofm.data.batch import Batch
+from astrofm.data.loader import Loader
+from astrofm.errors import TrainingError
+from astrofm.model import ModelCard
+from astrofm.objectives.base import Objective
+from astrofm.optimizer import OptimizerConfig, Precision, build_optimizer, learning_rate_factor
+from astrofm.run import CARD_KEY
+from astrofm.views.pipeline import ViewPipeline
+
+WATCHED_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Interrupted(Exception):
+    """The run was stopped by a signal after its state was saved."""
+
+    def __init__(self, signum: int, step: int) -> None:
+        super().__init__(f"stopped by {signal.Signals(signum).name} at step {step}")
+        self.signum = signum
+        self.step = step
+
+
+@dataclass(frozen=True)
+class StepInfo:
+    """What a listener learns after each optimiser step.
+
+    Attributes:
+        step: Steps taken, this one included.
+        num_steps: Length of the run.
+        epoch: Epoch, from 0.
+        metrics: Loss, learning rate and what the objective and the probes report.
+        images_per_second: Cutouts through the optimiser step, over the last seconds.
+        wait_share: Share of that time spent waiting for data.
+    """
+
+    step: int
+    num_steps: int
+    epoch: int
+    metrics: Mapping[str, float]
+    images_per_second: float
+    wait_share: float
+
+
+class Listener(Protocol):
+    """Anything that wants to know how training goes."""
+
+    def on_step(self, info: StepInfo) -> None:
+        """Hear of a finished step."""
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """How a fit ended.
+
+    Attributes:
+        step: Optimiser steps taken.
+        epoch: Epochs begun.
+        metrics: Last value of everything logged.
+        seconds: Wall time of this call.
+    """
+
+    step: int
+    epoch: int
+    metrics: Mapping[str, float]
+    seconds: float
+
+
+EpochProbe = Callable[[int], Mapping[str, float]]
+"""Called after each epoch with its number, from 1; returns values worth logging."""
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """Where the state goes and how often.
+
+    Attributes:
+        path: File of the newest state.
+        every_steps: Steps from one to the next.
+        card: Makes the model's card as it is at a step; stored beside the weights, so that a stopped run can serve.
+    """
+
+    path: Path
+    every_steps: int
+    card: Callable[[int], ModelCard]
+
+
+def fit(
+    objective: Objective,
+    pipeline: ViewPipeline,
+    loader: Loader,
+    optimizer: OptimizerConfig,
+    *,
+    num_steps: int,
+    layers: Sequence[Sequence[nn.Parameter]] | None = None,
+    device: str = "cpu",
+    precision: Precision = "32-true",
+    deterministic: bool = False,
+    listeners: Sequence[Listener] = (),
+    probe: EpochProbe | None = None,
+    checkpoints: Checkpoints | None = None,
+) -> FitResult:
+    """Train an objective for a number of optimiser steps.
+
+    Args:
+        objective: Loss and networks; trained in place.
+        pipeline: From a batch to views.
+        loader: Yields batches; its order and position are part of the checkpoint.
+        optimizer: Optimiser and schedule.
+        num_steps: Length of the run; a run continued from a checkpoint ends there too.
+        layers: Layer groups from input to output, for layer-wise decay; None: all parameters are one group.
+        device: ``cpu``, ``cuda`` or ``mps``.
+        precision: Lightning's name of it, ``32-true`` or ``bf16-mixed``.
+        deterministic: Ask for deterministic kernels on a GPU.
+        listeners: Told of every step.
+        probe: Called after every epoch.
+        checkpoints: Where to keep the state; a state that is there is continued. None: keep none.
+
+    Returns:
+        Where training ended.
+
+    Raises:
+        TrainingError: If the loss is not finite; no update was made from it.
+        Interrupted: If SIGINT or SIGTERM arrived; the state is saved at the end of the step it arrived in.
+    """
+    module = _Module(objective, pipeline, optimizer, num_steps, layers)
+    watch = _Watch(listeners, probe, loader)
+    stop = _StopOnSignal()
+    keeper = _Keeper(checkpoints)
+    started = time.monotonic()
+    with _quiet_lightning():
+        trainer = lightning.Trainer(
+            accelerator={"cuda": "gpu"}.get(device, device),
+            devices=1,
+            precision=precision,
+            deterministic=deterministic,
+            max_steps=num_steps,
+            max_epochs=-1,
+            callbacks=[_AfterStep(), watch, stop, keeper],
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            use_distributed_sampler=False,
+        )
+        resume_from = checkpoints.path if checkpoints is not None and checkpoints.path.exists() else None
+        try:
+            trainer.fit(module, train_dataloaders=loader, ckpt_path=resume_from, weights_only=True)
+        except SIGTERMException as error:  # it came between Lightning's start and ours
+            raise Interrupted(signal.SIGTERM, trainer.global_step) from error
+    if stop.received is not None and trainer.global_step < num_steps:
+        raise Interrupted(stop.received, trainer.global_step)
+    epochs = math.ceil(trainer.global_step / len(loader))
+    return FitResult(trainer.global_step, epochs, watch.last_metrics, time.monotonic() - started)
+
+
+@contextmanager
+def _quiet_lightning() -> Iterator[None]:
+    """Keep Lightning's hints about its own features out of the user's terminal."""
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            # Its advice on worker processes, which our loader does without, and on a missing validation step.
+            warnings.filterwarnings("ignore", module="lightning.*")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+class _Module(lightning.LightningModule):
+    """Hands batches to the pipeline and views to the objective."""
+
+    def __init__(
+        self,
+        objective: Objective,
+        pipeline: ViewPipeline,
+        optimizer: OptimizerConfig,
+        num_steps: int,
+        layers: Sequence[Sequence[nn.Parameter]] | None,
+    ) -> None:
+        super().__init__()
+        self.objective = objective
+        self._pipeline = pipeline
+        self._optimizer = optimizer
+        self._num_steps = num_steps
+        self._layers = layers if layers is not None else [list(objective.parameters())]
+        self.metrics: dict[str, Tensor | float] = {}
+
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+        """Leave the batch where it is: the pipeline moves the pixels it needs."""
+        return batch
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Return the loss of one batch."""
+        step = self.global_step
+        views = self._pipeline(batch, step, self.device)
+        result = self.objective(views, step)
+        if not bool(torch.isfinite(result.loss)):
+            raise TrainingError(
+                f"the loss at step {step} is {result.loss.item()}: no update was made; the batch holds rows "
+                f"{', '.join(map(str, batch.row_ids[:8]))}, ... of the training data; try a lower learning rate"
+            )
+        self.metrics = {"loss": result.loss.detach(), **result.metrics}
+        loss: Tensor = result.loss
+        return loss
+
+    def configure_optimizers(self) -> Any:
+        """Return the optimiser and its schedule, a function of the step alone."""
+        chosen = build_optimizer(self._optimizer, self._layers)
+        schedule = torch.optim.lr_scheduler.LambdaLR(
+            chosen, lambda step: learning_rate_factor(step, self._num_steps, self._optimizer)
+        )
+        return {"optimizer": chosen, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def after_step(self, step: int) -> None:
+        """Let the objective move what moves without gradients, after the optimiser step."""
+        self.metrics = {**self.metrics, **self.objective.after_step(step, self._num_steps)}
+
+
+class _AfterStep(Callback):
+    """Ends the step; the first callback, so that the others report and save it whole.
+
+    Lightning calls the module's own ``on_train_batch_end`` after those of all callbacks.
+    """
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        pl_module.after_step(trainer.global_step)
+
+
+class _Watch(Callback):
+    """Measures the pace, runs the probe and tells the listeners."""
+
+    def __init__(self, listeners: Sequence[Listener], probe: EpochProbe | None, loader: Loader) -> None:
+        self._listeners = listeners
+        self._probe = probe
+        self._steps_per_epoch = len(loader)
+        self._pace = _Pace()
+        self._learning_rate = math.nan
+        self.last_metrics: dict[str, float] = {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the last value of everything logged, which a run continued after its last step reports."""
+        return {"last_metrics": self.last_metrics}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.last_metrics = state_dict["last_metrics"]
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        self._pace = _Pace()
+
+    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Batch, batch_idx: int) -> None:
+        self._pace.data_arrived()
+        # Before the step: after it the schedule has moved on.
+        self._learning_rate = trainer.optimizers[0].param_groups[0]["lr"]
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        step = trainer.global_step
+        self._pace.step_done(batch.size)
+        epoch, within = divmod(step - 1, self._steps_per_epoch)
+        metrics = {name: float(value) for name, value in pl_module.metrics.items()}
+        metrics["learning_rate"] = self._learning_rate
+        if self._probe is not None and within == self._steps_per_epoch - 1:
+            metrics.update(self._probe(epoch + 1))
+            self._pace.pause()
+        self.last_metrics = {**self.last_metrics, **metrics}
+        info = StepInfo(step, pl_module._num_steps, epoch, metrics, self._pace.rate(), self._pace.wait_share())
+        for listener in self._listeners:
+            listener.on_step(info)
+
+
+class _Pace:
+    """Images a second and share of waiting, averaged over the last steps with a decaying weight."""
+
+    DECAY = 0.95
+
+    def __init__(self) -> None:
+        self._images = self._busy = self._waited = 0.0
+        self._mark = time.monotonic()
+
+    def data_arrived(self) -> None:
+        now = time.monotonic()
+        self._waited = self.DECAY * self._waited + now - self._mark
+        self._mark = now
+
+    def step_done(self, num_images: int) -> None:
+        now = time.monotonic()
+        self._busy = self.DECAY * self._busy + now - self._mark
+        self._images = self.DECAY * self._images + num_images
+        self._mark = now
+
+    def pause(self) -> None:
+        self._mark = time.monotonic()
+
+    def rate(self) -> float:
+        return self._images / max(1e-9, self._busy + self._waited)
+
+    def wait_share(self) -> float:
+        return self._waited / max(1e-9, self._busy + self._waited)
+
+
+class _Keeper(Callback):
+    """Saves the state every few steps, when asked to stop, and at the end; a file is replaced only by a whole one."""
+
+    def __init__(self, checkpoints: Checkpoints | None) -> None:
+        self._checkpoints = checkpoints
+
+    def on_save_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
+        if self._checkpoints is not None:
+            checkpoint[CARD_KEY] = self._checkpoints.card(trainer.global_step).model_dump_json()
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        # Always here: once Lightning has left the epoch for a stop, it takes the rest of it for done.
+        is_last = trainer.should_stop or trainer.global_step == trainer.max_steps
+        if self._checkpoints is not None and (is_last or trainer.global_step % self._checkpoints.every_steps == 0):
+            self._save(trainer, self._checkpoints)
+
+    def _save(self, trainer: Any, checkpoints: Checkpoints) -> None:
+        """Write the state to a new file and put it in place of the old one."""
+        partial = checkpoints.path.with_suffix(".partial")
+        trainer.save_checkpoint(partial)
+        os.replace(partial, checkpoints.path)  # noqa: PTH105 - the atomic replacement is the point
+
+
+class _StopOnSignal(Callback):
+    """Turns SIGINT and SIGTERM into a stop at the end of the step; a second one stops at once."""
+
+    def __init__(self) -> None:
+        self.received: int | None = None
+        self._before: dict[int, Any] = {}
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        try:
+            self._before = {signum: signal.signal(signum, self._note) for signum in WATCHED_SIGNALS}
+        except ValueError:  # not the main thread: whoever owns it owns the signals
+            self._before = {}
+
+    def _note(self, signum: int, frame: FrameType | None) -> None:
+        if self.received is not None:
+            os._exit(128 + signum)  # the last checkpoint is whole, whatever this step was doing
+        self.received = signum
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        if self.received is not None:
+            trainer.should_stop = True
+
+    def on_train_end(self, trainer: Any, pl_module: Any) -> None:
+        self._restore()
+
+    def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
+        self._restore()
+
+    def _restore(self) -> None:
+        for signum, handler in self._before.items():
+            signal.signal(signum, handler)
+        self._before = {}
+
+
+def steps_of(loader: Loader, max_epochs: int | None, max_steps: int | None) -> int:
+    """Return the length of a run in optimiser steps: the first of its two limits."""
+    limits = [
+        math.inf if max_steps is None else max_steps,
+        math.inf if max_epochs is None else max_epochs * len(loader),
+    ]
+    return int(min(limits))

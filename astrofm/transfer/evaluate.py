@@ -1,0 +1,337 @@
+"""Transfer: how well a few labels do on top of an encoder, beside the same encoder from random weights."""
+
+from __future__ import annotations
+
+__all__ = ["MODES", "TransferReport", "TransferRow", "transfer", "write_report"]
+
+import copy
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from astrofm.contract import InputContract
+from astrofm.data.labels import draw_labels, task_labels
+from astrofm.data.store import CutoutStore
+from astrofm.encoders.build import EncoderConfig, build_encoder
+from astrofm.errors import ContractError, DataError, UsageError
+from astrofm.model import Model
+from astrofm.plan import field_of_view_arcsec, make_contract, rows_of_splits
+from astrofm.recipe import Recipe
+from astrofm.retrieval.embed import embed
+from astrofm.survey import ClassTask, SurveyCard, VoteTask
+from astrofm.transfer.finetune import FinetuneConfig, LabelledData, finetune
+from astrofm.transfer.knn import knn_predict
+from astrofm.transfer.linear import fit_linear_probe
+from astrofm.transfer.metrics import check_distinct, paired_difference, summarise
+from astrofm.transfer.tasks import find_task
+
+MODES = ("linear", "knn", "finetune")
+NUM_NEIGHBOURS = 20
+
+Progress = Callable[[int, int, str], None]
+"""Called with (done, total, what)."""
+
+
+@dataclass(frozen=True)
+class TransferRow:
+    """Error of one way to use an encoder.
+
+    Attributes:
+        init: Where the encoder's weights come from.
+        mode: ``linear``, ``knn`` or ``finetune``.
+        error_mean: Share of test objects classified wrongly, mean over seeds.
+        error_sem: Standard error of that mean over seeds; None with one seed.
+        error_ci95: 95% interval, bootstrapped over seeds and test objects.
+        n_test: Number of test objects.
+        difference_to_random: Error minus that of the same mode from random weights; None for the random rows.
+        difference_ci95: Its 95% interval, from the same resamples of both.
+        errors: Error of each seed.
+    """
+
+    init: Literal["pretrained", "random"]
+    mode: str
+    error_mean: float
+    error_sem: float | None
+    error_ci95: tuple[float, float]
+    n_test: int
+    difference_to_random: float | None
+    difference_ci95: tuple[float, float] | None
+    errors: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class TransferReport:
+    """Outcome of a transfer; fractions, not percent."""
+
+    survey: str
+    train_survey: str
+    task: str
+    classes: tuple[str, ...]
+    labels: int
+    seeds: int
+    model: str | None
+    model_step: int | None
+    mock: bool
+    overrides: tuple[str, ...]
+    rows: tuple[TransferRow, ...] = field(default=())
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the report as plain values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class _Arm:
+    """One source of encoders: the same for every seed, or a new random one for each."""
+
+    init: Literal["pretrained", "random"]
+    make: Callable[[int], nn.Module]
+    is_same_for_all_seeds: bool
+
+
+def transfer(
+    train_store: CutoutStore,
+    test_store: CutoutStore,
+    num_labels: int,
+    *,
+    model: Model | None,
+    model_name: str | None = None,
+    recipe: Recipe | None = None,
+    task: str | None = None,
+    modes: Sequence[str] = ("linear", "finetune"),
+    seeds: int = 5,
+    finetune_config: FinetuneConfig | None = None,
+    adapt_bands: bool = False,
+    resample: bool = False,
+    device: str = "cpu",
+    listener: Progress | None = None,
+) -> TransferReport:
+    """Measure the test error reached with a few labels.
+
+    Args:
+        train_store: Store whose training split the labels are drawn from.
+        test_store: Store whose test split is classified; all its labelled rows where it is another survey.
+        num_labels: Training labels, drawn anew for each seed, stratified.
+        model: Pretrained encoder; None: only the rows from random weights.
+        model_name: Where it came from, for the report.
+        recipe: Gives encoder and input of the random rows where there is no model.
+        task: Task of the test survey's card; None: its first.
+        modes: Any of ``linear``, ``knn``, ``finetune``.
+        seeds: Number of draws of the labels.
+        finetune_config: Protocol of fine-tuning; None: the default one.
+        adapt_bands: Accept bands that the contract does not list.
+        resample: Accept cutouts smaller than the field of view.
+        device: ``cpu``, ``cuda`` or ``mps``.
+        listener: Progress.
+
+    Raises:
+        UsageError: If more labels are asked for than there are, or a mode or task does not exist.
+        ContractError: If the encoder may not be fed the data.
+        DataError: If there is nothing to test on.
+    """
+    if model is None and recipe is None:
+        raise ValueError("a transfer needs a model or a recipe")
+    unknown = sorted(set(modes) - set(MODES))
+    if unknown or not modes:
+        raise UsageError(f"no mode named {', '.join(unknown) or '(empty)'}; known: {', '.join(MODES)}, all")
+    test_task, train_task = _matching_tasks(test_store.card, train_store.card, task)
+    train, test = _labelled(train_store, test_store, train_task, test_task)
+    if model is not None:
+        contract, encoder_config = model.card.contract, EncoderConfig.model_validate(model.card.encoder)
+    else:
+        assert recipe is not None
+        contract = make_contract(recipe, [train_store])
+        encoder_config = EncoderConfig(name=recipe.encoder.name, **recipe.encoder.settings)
+    overrides = _check_contract(contract, train_store, test_store, adapt_bands=adapt_bands, resample=resample)
+
+    arms = [_Arm("random", lambda seed: build_encoder(encoder_config, contract.num_channels, seed=seed), False)]
+    if model is not None:
+        arms.insert(0, _Arm("pretrained", lambda seed: copy.deepcopy(model.encoder), True))
+    bench = _Bench(contract, train, test, len(train_task.classes), finetune_config or FinetuneConfig(), device)
+    pool = f"{train.survey} (training split, task {train_task.name})"
+    draws = [draw_labels(train.labels, num_labels, seed, of=pool) for seed in range(seeds)]
+    wrong = bench.errors(arms, modes, draws, listener)
+    rows = [_row(arm.init, mode, wrong) for mode in modes for arm in arms]
+    return TransferReport(
+        survey=test_store.card.name,
+        train_survey=train_store.card.name,
+        task=test_task.name,
+        classes=tuple(train_task.classes),
+        labels=num_labels,
+        seeds=seeds,
+        model=model_name,
+        model_step=None if model is None else model.card.step,
+        mock=train_store.is_mock or test_store.is_mock or (model is not None and model.card.is_mock),
+        overrides=overrides,
+        rows=tuple(rows),
+    )
+
+
+def _matching_tasks(
+    test_card: SurveyCard, train_card: SurveyCard, name: str | None
+) -> tuple[ClassTask | VoteTask, ClassTask | VoteTask]:
+    """Return the task of the test survey and the one of the training survey that has the same classes."""
+    test_task = find_task(test_card, name)
+    if test_card.name == train_card.name:
+        return test_task, test_task
+    for candidate in sorted(train_card.tasks, key=lambda task: task.name != test_task.name):
+        if set(candidate.classes) == set(test_task.classes):
+            return test_task, candidate
+    raise UsageError(
+        f"{train_card.name!r} has no task with the classes of {test_card.name!r}'s {test_task.name!r} "
+        f"({', '.join(test_task.classes)})"
+    )
+
+
+def _labelled(
+    train_store: CutoutStore, test_store: CutoutStore, train_task: ClassTask | VoteTask, test_task: ClassTask | VoteTask
+) -> tuple[LabelledData, LabelledData]:
+    """Return the labelled training rows and test rows; classes are numbered as the training task lists them."""
+    train = _rows_with_labels(train_store, train_task, ("train",))
+    same = test_store.card.name == train_store.card.name
+    test = _rows_with_labels(test_store, test_task, ("test",) if same else ("train", "val", "test"))
+    order = np.array([list(train_task.classes).index(name) for name in test_task.classes])
+    if not len(test.rows):
+        raise DataError(f"the store of {test_store.card.name!r} has no labelled test object for {test_task.name!r}")
+    return train, LabelledData(test.store, test.rows, order[test.labels])
+
+
+def _rows_with_labels(store: CutoutStore, task: ClassTask | VoteTask, splits: Sequence[str]) -> LabelledData:
+    labels = task_labels(store.catalog, task, store.votes)
+    rows = rows_of_splits(store, splits)
+    rows = rows[labels[rows] >= 0]
+    return LabelledData(store, rows, labels[rows])
+
+
+def _check_contract(
+    contract: InputContract, train: CutoutStore, test: CutoutStore, *, adapt_bands: bool, resample: bool
+) -> tuple[str, ...]:
+    """Refuse data the encoder may not be fed; return what was accepted against the contract, and by whom."""
+    overrides = []
+    for store in dict.fromkeys((train, test)):
+        planned = test.card.transfer is not None and (test.card.transfer.train == train.card.name)
+        name = store.card.name
+        checks = (
+            (partial(contract.check_bands, name, store.card.band_names), adapt_bands, "--adapt-bands"),
+            (partial(contract.check_scale, name, field_of_view_arcsec(store)), resample, "--resample"),
+        )
+        for check, is_accepted, option in checks:
+            try:
+                check()
+            except ContractError as error:
+                if len(store.card.band_names) != contract.num_channels or not (is_accepted or planned):
+                    raise
+                accepted_by = option if is_accepted else f"the card of {test.card.name!r}"
+                overrides.append(f"{error} (accepted by {accepted_by})")
+    return tuple(overrides)
+
+
+@dataclass(frozen=True)
+class _Bench:
+    """What every arm and mode is measured on."""
+
+    contract: InputContract
+    train: LabelledData
+    test: LabelledData
+    num_classes: int
+    finetune_config: FinetuneConfig
+    device: str
+
+    def errors(
+        self, arms: Sequence[_Arm], modes: Sequence[str], draws: Sequence[NDArray[np.int64]], listener: Progress | None
+    ) -> dict[tuple[str, str], NDArray[np.bool_]]:
+        """Return, for each (init, mode), which test objects are classified wrongly. Shape: (seeds, test objects)."""
+        predicted: dict[tuple[str, str], list[NDArray[np.int64]]] = {}
+        compared: dict[str, NDArray[np.float32]] = {}
+        done, total = 0, len(arms) * len(modes) * len(draws)
+        for arm in arms:
+            features: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None
+            for seed, draw in enumerate(draws):
+                if seed == 0 or not arm.is_same_for_all_seeds:
+                    needs_features = set(modes) - {"finetune"}
+                    features = self._embed(arm.make(seed)) if needs_features else None
+                    name = arm.init if arm.is_same_for_all_seeds else f"{arm.init}, seed {seed}"
+                    compared[name] = _weights(arm.make(seed)) if features is None else features[1]
+                for mode in modes:
+                    classes = self._predict(arm, mode, features, draw, seed)
+                    predicted.setdefault((arm.init, mode), []).append(classes)
+                    done += 1
+                    if listener is not None:
+                        listener(done, total, f"{mode} from {arm.init} weights")
+        check_distinct(compared)
+        return {key: np.stack(classes) != self.test.labels for key, classes in predicted.items()}
+
+    def _embed(self, encoder: nn.Module) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        encoder.to(self.device)
+        train, test = (
+            embed(encoder, data.in_order(), data.plain_pipeline(self.contract), self.device)
+            for data in (self.train, self.test)
+        )
+        return train, test
+
+    def _predict(
+        self,
+        arm: _Arm,
+        mode: str,
+        features: tuple[NDArray[np.float32], NDArray[np.float32]] | None,
+        draw: NDArray[np.int64],
+        seed: int,
+    ) -> NDArray[np.int64]:
+        labels = self.train.labels[draw]
+        if mode == "finetune":
+            return finetune(
+                arm.make(seed),
+                self.contract,
+                self.train.take(draw),
+                self.test,
+                num_classes=self.num_classes,
+                config=self.finetune_config,
+                seed=seed,
+                device=self.device,
+            )
+        assert features is not None
+        bank, queries = features[0][draw], features[1]
+        if mode == "linear":
+            return fit_linear_probe(bank, labels, num_classes=self.num_classes, seed=seed).predict(queries)
+        k = min(NUM_NEIGHBOURS, len(draw))
+        return knn_predict(bank, labels, queries, k=k, num_classes=self.num_classes)
+
+
+def _weights(encoder: nn.Module) -> NDArray[np.float32]:
+    return np.concatenate([weights.detach().float().cpu().numpy().ravel() for weights in encoder.parameters()])
+
+
+def _row(
+    init: Literal["pretrained", "random"], mode: str, wrong: dict[tuple[str, str], NDArray[np.bool_]]
+) -> TransferRow:
+    errors = wrong[init, mode]
+    summary = summarise(errors)
+    difference, interval = None, None
+    if init == "pretrained":
+        difference, interval = paired_difference(errors, wrong["random", mode])
+    return TransferRow(
+        init=init,
+        mode=mode,
+        error_mean=summary.error_mean,
+        error_sem=summary.error_sem,
+        error_ci95=summary.error_ci95,
+        n_test=summary.n_test,
+        difference_to_random=difference,
+        difference_ci95=interval,
+        errors=tuple(float(value) for value in errors.mean(axis=1)),
+    )
+
+
+def write_report(report: TransferReport, out: Path) -> Path:
+    """Write the report as ``transfer.json`` in a folder, which is made."""
+    out.mkdir(parents=True, exist_ok=True)
+    file = out / "transfer.json"
+    file.write_text(json.dumps(report.to_json(), indent=2) + "\n")
+    return file

@@ -1,0 +1,165 @@
+"""Fine-tuning: the whole encoder and a new head, trained on a few labels.
+
+The protocol follows arXiv 2305.16127 (AdamW, cosine, label smoothing 0.1, BatchNorm and Linear as head, rotation,
+flips and a mild crop) with two differences: the loss takes logits where the published code takes a softmax twice, and
+every layer is trained, the stem included. Pretrained and random encoders are trained by the same protocol.
+"""
+
+from __future__ import annotations
+
+__all__ = ["FinetuneConfig", "LabelledData", "finetune"]
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from astrofm import plugins
+from astrofm.contract import InputContract
+from astrofm.data.loader import Feed, Loader
+from astrofm.data.store import CutoutStore
+from astrofm.encoders.build import embed_dim_of, layer_groups
+from astrofm.errors import RecipeError, in_one_line
+from astrofm.objectives.supervised import Supervised, SupervisedConfig
+from astrofm.optimizer import OptimizerConfig
+from astrofm.plan import input_plan, make_pipeline
+from astrofm.recipe import NamedPart, apply_change
+from astrofm.training import fit, steps_of
+from astrofm.views.base import View
+from astrofm.views.pipeline import ViewPipeline
+
+DEFAULT_VIEWS = (
+    NamedPart(name="rotate"),
+    NamedPart(name="flip"),
+    NamedPart(name="zoom", settings={"scale": [0.9, 1.0]}),
+)
+
+
+class FinetuneConfig(BaseModel):
+    """Settings of fine-tuning."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    epochs: int = Field(default=60, gt=0)
+    batch_size: int = Field(default=32, gt=1)
+    """Labels a step; where there are fewer, all of them."""
+    optimizer: OptimizerConfig = OptimizerConfig(learning_rate=1e-3, weight_decay=0.05, layer_decay=1.0)
+    label_smoothing: float = Field(default=0.1, ge=0, lt=1)
+    views: tuple[NamedPart, ...] = DEFAULT_VIEWS
+
+    @classmethod
+    def with_changes(cls, changes: Sequence[str]) -> Self:
+        """Return the defaults with some settings changed, each as ``optimizer.learning_rate=3e-4``.
+
+        Raises:
+            RecipeError: If a key is misspelt or a value of the wrong kind.
+        """
+        given = cls().model_dump(mode="json")
+        for change in changes:
+            apply_change(given, change)
+        try:
+            return cls.model_validate(given)
+        except ValidationError as error:
+            raise RecipeError(f"fine-tuning settings: {in_one_line(error)}") from error
+
+
+@dataclass(frozen=True)
+class LabelledData:
+    """Rows of a store and the class of each.
+
+    Attributes:
+        store: The store.
+        rows: Shape: (n,).
+        labels: Class of each row. Shape: (n,).
+    """
+
+    store: CutoutStore
+    rows: NDArray[np.int64]
+    labels: NDArray[np.int64]
+
+    @property
+    def survey(self) -> str:
+        """Name of the survey."""
+        return self.store.card.name
+
+    def take(self, chosen: NDArray[np.int64]) -> LabelledData:
+        """Return some of the rows, by place."""
+        return LabelledData(self.store, self.rows[chosen], self.labels[chosen])
+
+    def in_order(self, batch_size: int = 256) -> Loader:
+        """Return a loader over the rows in their order."""
+        return Loader((Feed(self.survey, self.store, self.rows),), batch_size, 0, shuffle=False, drop_last=False)
+
+    def plain_pipeline(self, contract: InputContract) -> ViewPipeline:
+        """Return the pipeline without augmentation that leads to a contract's input."""
+        return make_pipeline(contract, {self.survey: input_plan(self.store)}, (), 1, 0)
+
+
+def finetune(
+    encoder: torch.nn.Module,
+    contract: InputContract,
+    train: LabelledData,
+    test: LabelledData,
+    *,
+    num_classes: int,
+    config: FinetuneConfig,
+    seed: int,
+    device: str = "cpu",
+) -> NDArray[np.int64]:
+    """Train an encoder and a head on labels, and classify the test rows.
+
+    Args:
+        encoder: Trained in place.
+        contract: What the encoder may be fed.
+        train: Labelled training rows.
+        test: Test rows; their labels are not looked at.
+        num_classes: Number of classes.
+        config: Protocol.
+        seed: Seed of the head, the order and the views.
+        device: ``cpu``, ``cuda`` or ``mps``.
+
+    Returns:
+        Predicted class of each test row. Shape: (n,).
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        settings = SupervisedConfig(num_classes=num_classes, label_smoothing=config.label_smoothing)
+        objective = Supervised(settings, encoder, embed_dim_of(encoder))
+    batch_size = min(config.batch_size, len(train.rows))
+    labels: Mapping[str, NDArray[np.int64]] = {"label": train.labels}
+    loader = Loader((Feed(train.survey, train.store, train.rows, labels),), batch_size, seed)
+    views = [_build_view(part) for part in config.views]
+    inputs = {train.survey: input_plan(train.store)}
+    fit(
+        objective,
+        make_pipeline(contract, inputs, views, 1, seed),
+        loader,
+        config.optimizer,
+        num_steps=steps_of(loader, config.epochs, None),
+        layers=[*layer_groups(encoder), list(objective.head.parameters())],
+        device=device,
+    )
+    return _predict(objective, contract, test, device)
+
+
+def _build_view(part: NamedPart) -> View:
+    registered = plugins.view_part(part.name)
+    try:
+        return registered.build(registered.config.model_validate(part.settings))
+    except ValidationError as error:
+        raise RecipeError(f"fine-tuning settings: view {part.name!r}: {in_one_line(error)}") from error
+
+
+def _predict(objective: Supervised, contract: InputContract, data: LabelledData, device: str) -> NDArray[np.int64]:
+    pipeline = data.plain_pipeline(contract)
+    objective.eval().to(device)
+    with torch.no_grad():
+        predicted = [
+            objective.head(objective.encoder(pipeline.plain(batch, device))).argmax(dim=1).cpu().numpy()
+            for batch in data.in_order()
+        ]
+    return np.concatenate(predicted).astype(np.int64)

@@ -1,0 +1,91 @@
+"""Every recipe that is shipped can be run: its parts are registered, their settings valid, its surveys there."""
+
+import re
+import shlex
+from itertools import pairwise
+
+import pytest
+
+from astrofm import plugins
+from astrofm.demo import DemoSettings
+from astrofm.encoders.build import EncoderConfig, build_encoder
+from astrofm.home import shipped
+from astrofm.pretrain import needed_surveys
+from astrofm.recipe import Recipe
+from astrofm.transfer.tasks import find_task
+
+FILES = sorted(shipped("configs").glob("*.yaml"))
+RECIPES = [file.stem for file in FILES]
+
+
+@pytest.fixture(params=RECIPES)
+def recipe(request):
+    return Recipe.load(request.param)
+
+
+def test_recipes_are_shipped():
+    assert {"byol-quick-radio", "byol-quick-optical"} <= set(RECIPES)
+
+
+def test_a_recipe_has_the_name_of_its_file():
+    for name in RECIPES:
+        assert Recipe.load(name).name == name
+
+
+def test_a_recipe_opens_with_its_command(recipe):
+    first = Recipe.find(recipe.name).read_text(encoding="utf-8").splitlines()[0]
+    assert first.startswith("# astrofm pretrain ")
+    words = shlex.split(first.removeprefix("# "))
+    surveys = [word for option, word in pairwise(words) if option == "--survey"]
+    assert surveys == [choice.name for choice in recipe.data.surveys]
+    card = plugins.survey(surveys[0]).card
+    served = card.quick_recipe if "--mock" in words else card.recipe
+    assert recipe.name in (*words, served)
+
+
+def test_its_surveys_exist_and_bring_its_channels(recipe):
+    for name in needed_surveys(recipe):
+        card = plugins.survey(name).card
+        assert len(card.band_names) == len(recipe.data.channels)
+
+
+def test_its_probes_have_a_task(recipe):
+    for probe in recipe.probes:
+        assert find_task(plugins.survey(probe.survey).card, probe.task).classes
+
+
+def test_its_views_are_registered_and_can_be_built(recipe):
+    for part in recipe.views:
+        registered = plugins.view_part(part.name)
+        registered.build(registered.config.model_validate(part.settings))
+
+
+def test_its_encoder_and_objective_can_be_built(recipe):
+    config = EncoderConfig.model_validate({"name": recipe.encoder.name, **recipe.encoder.settings})
+    assert build_encoder(config, len(recipe.data.channels), seed=0) is not None
+    registered = plugins.objective_part(recipe.objective.name)
+    registered.config.model_validate(recipe.objective.settings)
+
+
+def test_the_recipes_of_every_card_are_shipped_and_fit_its_bands():
+    for survey in plugins.surveys().values():
+        for name in (survey.card.recipe, survey.card.quick_recipe):
+            assert name in RECIPES, f"{survey.name} names {name!r}"
+            assert len(Recipe.load(name).data.channels) == len(survey.card.band_names), survey.name
+
+
+def test_the_demo_names_surveys_and_recipes_that_exist():
+    settings = DemoSettings.shipped()
+    assert {plugins.survey(part.survey).card.domain for part in settings.surveys} == {"optical", "radio"}
+    for part in settings.surveys:
+        recipe = Recipe.load(part.recipe)
+        assert len(recipe.data.channels) == len(plugins.survey(part.survey).card.band_names)
+        assert part.labels < part.num_objects
+        assert recipe.training.batch_size < part.num_objects
+        assert find_task(plugins.survey(part.survey).card, None).classes
+
+
+def test_numbers_in_a_recipe_are_numbers_to_yaml():
+    for file in FILES:
+        loose = re.findall(r"[:\[, ](\d+e-?\d+)\b", file.read_text(encoding="utf-8"))
+        assert not loose, f"{file.name}: YAML reads {loose} as text; write 1.0e-3"

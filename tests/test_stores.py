@@ -1,0 +1,93 @@
+from pathlib import Path
+
+import pytest
+
+from astrofm import stores
+from astrofm.data.store import CutoutStore
+from astrofm.errors import StoreError, UsageError
+from astrofm.home import home, store_path
+from astrofm.stores import find_stores, mock_store
+from astrofm.survey import Survey
+
+
+@pytest.fixture
+def card(radio_card_folder):
+    return str(radio_card_folder / "card.yaml")
+
+
+def test_a_named_store_serves_the_survey_of_its_manifest(card, radio_store):
+    found = find_stores([card], [radio_store])
+    assert list(found) == ["test-field"]
+    assert found["test-field"].path == radio_store
+
+
+def test_a_store_that_serves_nobody_is_refused(card, radio_store, tmp_path, write_card):
+    other = str(write_card(tmp_path / "other.yaml", name="other"))
+    with pytest.raises(UsageError, match="--store names a store of test-field, but the run asks for other"):
+        find_stores([other], [radio_store], mock=8)
+
+
+def test_two_stores_of_one_survey_are_refused(card, radio_store):
+    with pytest.raises(UsageError, match="two stores were given for 'test-field'"):
+        find_stores([card], [radio_store, radio_store])
+
+
+def test_without_a_store_the_error_names_the_three_ways_on(card):
+    with pytest.raises(StoreError) as caught:
+        find_stores([card])
+    for way in ("--source", "--store", "--mock", str(store_path("test-field"))):
+        assert way in str(caught.value)
+
+
+def test_the_size_of_the_archive_is_said_where_it_is_known(tmp_path, write_card):
+    archive = [{"name": "a.tar", "size_bytes": 1_500_000_000}, {"name": "b.tar", "size_bytes": 500_000_000}]
+    card = write_card(tmp_path / "big.yaml", name="big", archive=archive)
+    with pytest.raises(StoreError, match=r"\(archive: 2\.0 GB\)"):
+        find_stores([str(card)])
+
+
+def test_the_store_at_home_serves_without_being_named(card, radio_store):
+    place = store_path("test-field")
+    place.parent.mkdir(parents=True)
+    place.symlink_to(radio_store)
+    assert find_stores([card])["test-field"].path == place
+
+
+def test_a_half_written_store_at_home_is_not_taken_for_a_missing_archive(card):
+    partial = store_path("test-field").with_name("test-field.zarr.partial")
+    (partial / "store").mkdir(parents=True)
+    with pytest.raises(StoreError, match="is unfinished: give the same ingest command again"):
+        find_stores([card])
+
+
+def test_named_stores_come_before_mock_ones(card, radio_store):
+    assert not find_stores([card], [radio_store], mock=8)["test-field"].is_mock
+
+
+def test_a_mock_store_says_so_and_is_made_once(card, monkeypatch):
+    made = []
+    ingest = stores.ingest
+    monkeypatch.setattr(stores, "ingest", lambda *given, **more: made.append(given) or ingest(*given, **more))
+    first = find_stores([card], mock=10)["test-field"]
+    again = find_stores([card], mock=10)["test-field"]
+    assert first.is_mock
+    assert len(first) == 10
+    assert first.path == again.path
+    assert len(made) == 1
+    assert sorted(path.name for path in (home() / "mock").iterdir()) == [first.path.name]
+
+
+def test_number_and_seed_of_a_mock_store_are_kept_apart(card):
+    survey = Survey.from_yaml(Path(card))
+    kept = [mock_store(survey, 8), mock_store(survey, 9), mock_store(survey, 8, seed=1)]
+    assert len({store.path for store in kept}) == 3
+    assert len({store.content_hash for store in kept}) == 3
+
+
+def test_a_mock_store_is_made_again_when_the_card_changed(tmp_path, write_card):
+    path = write_card(tmp_path / "card.yaml")
+    before = mock_store(Survey.from_yaml(path), 8)
+    write_card(path, hard="The beam, which was forgotten at first.")
+    after = mock_store(Survey.from_yaml(path), 8)
+    assert after.path == before.path
+    assert CutoutStore.open(after.path).card.hard.startswith("The beam")
