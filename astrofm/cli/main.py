@@ -1,0 +1,54 @@
+"""The ``astrofm`` command: its groups, and how errors and interruptions end."""
+
+from __future__ import annotations
+
+__all__ = ["app", "run"]
+
+import signal
+import sys
+
+import typer
+
+from astrofm.cli import demo, ingest, pretrain, store, survey, transfer
+from astrofm.errors import AstrofmError
+
+app = typer.Typer(
+    name="astrofm",
+    help="Astronomy foundation models: from survey images to a measured, shareable result.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # half of the time that --help takes would go into importing what draws its frames
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
+app.command()(demo.demo)
+app.add_typer(survey.app, name="survey")
+app.command()(ingest.ingest)
+app.add_typer(store.app, name="store")
+app.command()(pretrain.pretrain)
+app.command()(transfer.transfer)
+app.command()(survey.doctor)
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    context: typer.Context,
+    version: bool = typer.Option(False, "--version", help="Print the version and exit."),
+) -> None:
+    if version:
+        from importlib.metadata import version as installed
+
+        typer.echo(f"astrofm {installed('astrofm')}")
+        raise typer.Exit
+
+
+def run() -> None:
+    """Run the command line: an :class:`AstrofmError` is one line and an exit code, not a traceback."""
+    try:
+        app()
+    except AstrofmError as error:
+        sys.stderr.write(f"astrofm: {error}\n")
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.stderr.write("astrofm: interrupted\n")
+        sys.exit(128 + signal.SIGINT)

@@ -1,0 +1,76 @@
+"""``astrofm pretrain``: train an encoder on the images of one or several surveys."""
+
+from __future__ import annotations
+
+__all__ = ["pretrain"]
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from astrofm.cli.options import Device, Mock, Seed, Stores, default_device
+from astrofm.cli.show import AsJson, emit, note, progress, warn
+from astrofm.cli.training_progress import TrainingProgress
+from astrofm.errors import UsageError
+
+if TYPE_CHECKING:
+    from astrofm.recipe import Recipe
+
+
+def pretrain(
+    survey: Annotated[list[str], typer.Option("--survey", help="Survey to train on; may be repeated.")] = [],  # noqa: B006 - typer's way
+    store: Stores = [],  # noqa: B006
+    mock: Mock = None,
+    config: Annotated[str | None, typer.Option("--config", help="Recipe: a shipped name or a YAML file.")] = None,
+    changes: Annotated[list[str], typer.Option("--set", help="Change a setting: training.max_epochs=3.")] = [],  # noqa: B006
+    out: Annotated[Path | None, typer.Option("--out", help="Folder of the run.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out; start it if absent.")] = False,
+    device: Device = None,
+    seed: Seed = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Pretrain without labels; leaves a run whose model 'astrofm transfer' takes."""
+    from astrofm import pretrain as library
+    from astrofm.home import home
+    from astrofm.stores import find_stores
+    from astrofm.training import Interrupted
+
+    recipe = _recipe(config, changes, survey, is_mock=mock is not None)
+    with progress() as listener:
+        stores = find_stores(library.needed_surveys(recipe), store, mock=mock, seed=seed, listener=listener)
+    folder = out or home() / "runs" / recipe.name
+    if any(found.is_mock for found in stores.values()):
+        warn("the data is mock: for trying out, not for science")
+    note(f"recipe {recipe.name!r}, run {folder}")
+    try:
+        with TrainingProgress() as shown:
+            result = library.pretrain(
+                recipe, stores, folder, resume=resume, device=default_device(device), listeners=[shown]
+            )
+    except Interrupted as stop:
+        note(f"astrofm: {stop}; continue with --resume --out {folder}")
+        raise typer.Exit(128 + stop.signum) from stop
+    if as_json:
+        emit(asdict(result))
+        return
+    left_out = ", ".join(f"{count} of {name}" for name, count in result.excluded.items() if count) or "none"
+    note(f"{result.num_cutouts} cutouts, {result.step} steps in {result.seconds:.0f} s")
+    note(f"left out by cross-match: {left_out}")
+    names = " ".join(f"--survey {name}" for name in survey[:1])
+    note(f"model in {folder}; next: astrofm transfer {names or '--survey NAME'} --labels 145 --model {folder}")
+
+
+def _recipe(config: str | None, changes: list[str], surveys: list[str], *, is_mock: bool) -> Recipe:
+    """Return the recipe asked for, else the one of the first survey's card (its quick one for mock data)."""
+    from astrofm import plugins
+    from astrofm.recipe import Recipe
+
+    if config is None and not surveys:
+        raise UsageError("pretrain takes --survey NAME, --config RECIPE, or both")
+    if config is None:
+        card = plugins.survey(surveys[0]).card
+        config = card.quick_recipe if is_mock else card.recipe
+    names = [name for name in surveys if plugins.survey(name)]
+    return Recipe.load(config, changes, names)

@@ -1,0 +1,64 @@
+"""The live line of a training run."""
+
+from __future__ import annotations
+
+__all__ = ["TrainingProgress"]
+
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from astrofm.training import StepInfo
+
+LINE_EVERY_STEPS = 50
+"""Where stderr is no terminal, one line is printed every so many steps."""
+
+
+class TrainingProgress:
+    """Shows images a second, share of time waiting for data, loss, tau, embedding spread and time left."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        self._console = Console(stderr=True, highlight=False, soft_wrap=True)
+        columns = (
+            TextColumn("epoch {task.fields[epoch]}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[numbers]}"),
+        )
+        self._progress = Progress(*columns, console=self._console, transient=False)
+        self._task = self._progress.add_task("", total=None, epoch=0, numbers="")
+        self._probed = ""
+
+    def __enter__(self) -> Self:
+        if self._console.is_terminal:
+            self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._console.is_terminal:
+            self._progress.stop()
+
+    def on_step(self, info: StepInfo) -> None:
+        """Show the newest numbers."""
+        probed = {name: value for name, value in info.metrics.items() if name.startswith("knn_error_")}
+        if probed:
+            self._probed = "".join(
+                f"  {name.removeprefix('knn_error_')} kNN error {100 * value:.1f}%" for name, value in probed.items()
+            )
+        numbers = f"{info.images_per_second:.0f} images/s, {100 * info.wait_share:.0f}% waiting"
+        for name, label in (("loss", "loss"), ("tau", "tau"), ("embedding_spread", "spread")):
+            if name in info.metrics:
+                numbers += f", {label} {info.metrics[name]:.4g}"
+        numbers += self._probed
+        if self._console.is_terminal:
+            self._progress.update(
+                self._task, completed=info.step, total=info.num_steps, epoch=info.epoch + 1, numbers=numbers
+            )
+        elif info.step % LINE_EVERY_STEPS == 0 or info.step == info.num_steps or probed:
+            self._console.print(f"step {info.step}/{info.num_steps}, epoch {info.epoch + 1}: {numbers}", markup=False)

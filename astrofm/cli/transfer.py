@@ -1,0 +1,155 @@
+"""``astrofm transfer``: what a few labels reach on top of a model, beside random weights."""
+
+from __future__ import annotations
+
+__all__ = ["show_report", "transfer"]
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from astrofm.cli.options import Device, Mock, Seed, Stores, default_device
+from astrofm.cli.show import AsJson, emit, note, percent, progress, table, warn
+
+if TYPE_CHECKING:
+    from astrofm.data.store import CutoutStore
+    from astrofm.survey import SurveyCard
+
+DEFAULT_MODES = ("linear", "finetune")
+
+
+def transfer(
+    survey: Annotated[str, typer.Option("--survey", help="Survey to classify: a name, or the path of its card.")],
+    labels: Annotated[int, typer.Option("--labels", min=2, help="Number of training labels.")],
+    task: Annotated[str | None, typer.Option("--task", help="Task of the survey's card; default: its first.")] = None,
+    store: Stores = [],  # noqa: B006 - typer's way
+    mock: Mock = None,
+    model: Annotated[Path | None, typer.Option("--model", help="Run or model; default: the newest run.")] = None,
+    mode: Annotated[str, typer.Option("--mode", help="linear, knn, finetune, all; default: linear and finetune.")] = "",
+    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Draws of the labels.")] = 5,
+    train_survey: Annotated[str | None, typer.Option("--train-survey", help="Survey the labels come from.")] = None,
+    test_survey: Annotated[str | None, typer.Option("--test-survey", help="Survey to test on.")] = None,
+    changes: Annotated[list[str], typer.Option("--set", help="Change fine-tuning: epochs=100.")] = [],  # noqa: B006
+    adapt_bands: Annotated[bool, typer.Option("--adapt-bands", help="Accept bands new to the model.")] = False,
+    resample: Annotated[bool, typer.Option("--resample", help="Accept cutouts smaller than the view.")] = False,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder for transfer.json.")] = None,
+    device: Device = None,
+    seed: Seed = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Train on N labels of the training split and measure the error on the test split."""
+    from astrofm import plugins
+    from astrofm.recipe import Recipe
+    from astrofm.run import find_model
+    from astrofm.stores import find_stores
+    from astrofm.training import Interrupted
+    from astrofm.transfer.evaluate import MODES, write_report
+    from astrofm.transfer.evaluate import transfer as measure
+    from astrofm.transfer.finetune import FinetuneConfig
+
+    card = plugins.survey(survey).card
+    train_name, test_name = _surveys(card, survey, train_survey, test_survey)
+    modes = MODES if mode == "all" else (mode,) if mode else DEFAULT_MODES
+    settings = FinetuneConfig.with_changes(changes)
+    with progress() as listener:
+        stores = find_stores(dict.fromkeys((train_name, test_name)), store, mock=mock, seed=seed, listener=listener)
+    train, test = stores[plugins.survey(train_name).name], stores[plugins.survey(test_name).name]
+    if model is None:
+        model = _newest_model(train, test)
+    recipe = Recipe.load(card.quick_recipe if train.is_mock else card.recipe) if model is None else None
+    _announce(model, train, test, labels, mock)
+    try:
+        with progress() as listener:
+            report = measure(
+                train,
+                test,
+                labels,
+                model=None if model is None else find_model(model),
+                model_name=None if model is None else str(model),
+                recipe=recipe,
+                task=task,
+                modes=modes,
+                seeds=seeds,
+                finetune_config=settings,
+                adapt_bands=adapt_bands,
+                resample=resample,
+                device=default_device(device),
+                listener=listener,
+            )
+    except Interrupted as stop:
+        note(f"astrofm: fine-tuning was {stop}; nothing was written")
+        raise typer.Exit(128 + stop.signum) from stop
+    if out is not None:
+        note(f"written: {write_report(report, out)}")
+    for override in report.overrides:
+        warn(override)
+    if as_json:
+        emit(report.to_json())
+    else:
+        show_report(report.to_json())
+
+
+def _surveys(card: SurveyCard, survey: str, train: str | None, test: str | None) -> tuple[str, str]:
+    """Return the survey the labels come from and the one to test on: as asked, else as the card says."""
+    planned = card.transfer
+    default_train = planned.train if planned is not None else survey
+    default_test = planned.test if planned is not None and planned.test != card.name else survey
+    return train or default_train, test or default_test
+
+
+def _newest_model(train: CutoutStore, test: CutoutStore) -> Path | None:
+    """Return the newest finished run whose model may be fed the training survey; mock serves mock only."""
+    from astrofm.errors import ContractError
+    from astrofm.model import ModelCard
+    from astrofm.run import newest_finished_run
+
+    def accepts(card: ModelCard) -> bool:
+        try:
+            card.contract.check_bands(train.card.name, train.card.band_names)
+        except ContractError:
+            return False
+        return card.is_mock == (train.is_mock or test.is_mock)
+
+    return newest_finished_run(accepts)
+
+
+def _announce(model: Path | None, train: CutoutStore, test: CutoutStore, labels: int, mock: int | None) -> None:
+    if model is None:
+        option = "" if mock is None else f" --mock {mock}"
+        note(
+            "no finished run takes this survey, so only the rows from random weights are measured; "
+            f"to pretrain: astrofm pretrain --survey {train.card.name}{option}"
+        )
+    else:
+        note(f"model: {model}")
+    if train.card.name != test.card.name:
+        note(f"trained on {labels} {train.card.name} labels, tested on {test.card.name} ({len(test)} sources)")
+    if train.is_mock or test.is_mock:
+        warn("the data is mock: for trying out, not for science")
+
+
+def show_report(report: Mapping[str, Any]) -> None:
+    """Print a report, as :meth:`TransferReport.to_json` gives it, as a table."""
+    rows = [
+        [
+            row["mode"],
+            row["init"],
+            percent(row["error_mean"]) + ("" if row["error_sem"] is None else f" ± {percent(row['error_sem'])}"),
+            _interval(row["error_ci95"]),
+            percent(row["difference_to_random"]),
+            _interval(row["difference_ci95"]),
+        ]
+        for row in report["rows"]
+    ]
+    mock = " (mock data)" if report["mock"] else ""
+    title = (
+        f"{report['survey']}{mock}, {report['task']} ({' / '.join(report['classes'])}): test error with "
+        f"{report['labels']} labels, {report['seeds']} seeds, {report['rows'][0]['n_test']} test objects"
+    )
+    table(title, ("mode", "weights", "error", "95% interval", "difference to random", "95% interval"), rows)
+
+
+def _interval(interval: Sequence[float] | None) -> str:
+    return "-" if interval is None else f"{percent(interval[0], 1)} to {percent(interval[1], 1)}"
