@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from astrofm.card import SurveyCard as SurveyCard
     from astrofm.contract import InputContract as InputContract
     from astrofm.data.cutouts import Cutout as Cutout
     from astrofm.data.cutouts import CutoutBatch as CutoutBatch
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from astrofm.schema import VoteSchema as VoteSchema
     from astrofm.survey import Source as Source
     from astrofm.survey import Survey as Survey
-    from astrofm.survey import SurveyCard as SurveyCard
 
 _HOME = {
     "AstrofmError": "astrofm.errors",
@@ -32,7 +32,7 @@ _HOME = {
     "Rejected": "astrofm.data.cutouts",
     "Source": "astrofm.survey",
     "Survey": "astrofm.survey",
-    "SurveyCard": "astrofm.survey",
+    "SurveyCard": "astrofm.card",
     "VoteSchema": "astrofm.schema",
     "hookimpl": "astrofm.hookspecs",
 }

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Model", "ModelCard"]
+__all__ = ["Model", "ModelCard", "read_card", "rebuild_encoder"]
 
 import json
 import os
@@ -104,14 +104,26 @@ class Model:
         missing = [name for name in (CARD, WEIGHTS) if not (folder / name).is_file()]
         if missing:
             raise RunError(f"{folder} is no model folder: {' and '.join(missing)} is missing")
+        card = read_card(folder)
         try:
-            card = ModelCard.model_validate_json((folder / CARD).read_text())
-            EncoderConfig.model_validate(card.encoder)
             weights = load_file(folder / WEIGHTS)
-        except (SafetensorError, ValidationError) as error:
-            said = in_one_line(error) if isinstance(error, ValidationError) else str(error)
-            raise RunError(f"model {folder} is damaged: {said}") from error
+        except SafetensorError as error:
+            raise RunError(f"model {folder} is damaged: {error}") from error
         return cls(rebuild_encoder(card, weights, str(folder)), card)
+
+
+def read_card(folder: Path) -> ModelCard:
+    """Read the card of a model folder, without its weights.
+
+    Raises:
+        RunError: If it is not one.
+    """
+    try:
+        card = ModelCard.model_validate_json((folder / CARD).read_text())
+        EncoderConfig.model_validate(card.encoder)
+    except ValidationError as error:
+        raise RunError(f"model {folder} is damaged: {in_one_line(error)}") from error
+    return card
 
 
 def rebuild_encoder(card: ModelCard, weights: dict[str, torch.Tensor], where: str) -> nn.Module:

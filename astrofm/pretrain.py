@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["PretrainResult", "needed_surveys", "pretrain"]
+__all__ = ["PretrainResult", "check_parts", "needed_surveys", "pretrain"]
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -67,6 +67,21 @@ def needed_surveys(recipe: Recipe) -> list[str]:
     trained = [choice.name for choice in recipe.data.surveys]
     excluded = [exclusion.survey for exclusion in recipe.data.exclude]
     return list(dict.fromkeys([*trained, *excluded, *(probe.survey for probe in recipe.probes)]))
+
+
+def check_parts(recipe: Recipe) -> None:
+    """Refuse a recipe whose views, encoder or objective do not exist or have a misspelt setting.
+
+    It takes no data, so that a slip is told before an archive is read.
+
+    Raises:
+        UnknownNameError: If a part does not exist.
+        RecipeError: If a setting is misspelt, missing or out of range.
+    """
+    for part in recipe.views:
+        _settings(plugins.view_part(part.name).config, part, "view")
+    _settings(plugins.objective_part(recipe.objective.name).config, recipe.objective, "objective")
+    _encoder_settings(recipe)
 
 
 def pretrain(
@@ -170,8 +185,13 @@ def _build_view(part: NamedPart) -> View:
     return registered.build(_settings(registered.config, part, "view"))
 
 
-def _build_encoder(recipe: Recipe, plan: Plan) -> tuple[nn.Module, EncoderConfig]:
+def _encoder_settings(recipe: Recipe) -> EncoderConfig:
     config: EncoderConfig = _settings(EncoderConfig, recipe.encoder, "encoder", name=recipe.encoder.name)
+    return config
+
+
+def _build_encoder(recipe: Recipe, plan: Plan) -> tuple[nn.Module, EncoderConfig]:
+    config = _encoder_settings(recipe)
     return build_encoder(config, plan.contract.num_channels, seed=recipe.training.seed), config
 
 

@@ -23,7 +23,7 @@ import yaml
 
 from astrofm.errors import RunError
 from astrofm.home import home
-from astrofm.model import CARD, Model, ModelCard, rebuild_encoder
+from astrofm.model import CARD, Model, ModelCard, read_card, rebuild_encoder
 from astrofm.recipe import Recipe, changed_keys
 
 RECORDED_PACKAGES = ("astrofm", "torch", "lightning", "timm", "numpy", "zarr", "astropy")
@@ -184,12 +184,14 @@ def newest_finished_run(accepts: Callable[[ModelCard], bool], folder: Path | Non
     Args:
         accepts: Whether a model fits the data at hand.
         folder: Where runs are kept; None: ``$ASTROFM_HOME/runs``.
+
+    Raises:
+        RunError: If the model of a newer run is damaged.
     """
     reports = sorted(
         (folder or home() / "runs").glob("*/report.json"), key=lambda report: report.stat().st_mtime, reverse=True
     )
     for report in reports:
-        card_file = report.parent / "model" / CARD
-        if card_file.exists() and accepts(ModelCard.model_validate_json(card_file.read_text())):
+        if accepts(read_card(Run(report.parent).model_folder)):
             return report.parent
     return None

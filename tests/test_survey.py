@@ -5,8 +5,9 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
+from astrofm.card import Band, Fact, ProductInput, Step, SurveyCard
 from astrofm.errors import DataError, RecipeError
-from astrofm.survey import Band, Fact, ProductInput, Step, Survey, SurveyCard, find_source
+from astrofm.survey import Survey, find_source
 
 
 @pytest.fixture

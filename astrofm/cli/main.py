@@ -6,6 +6,7 @@ __all__ = ["app", "run"]
 
 import signal
 import sys
+from types import FrameType
 
 import typer
 
@@ -42,8 +43,14 @@ def _root(
         raise typer.Exit
 
 
+def _terminated(signum: int, frame: FrameType | None) -> None:
+    """End like Ctrl-C does, so that temporary files go; training replaces this handler by one that saves first."""
+    sys.exit(128 + signum)
+
+
 def run() -> None:
     """Run the command line: an :class:`AstrofmError` is one line and an exit code, not a traceback."""
+    signal.signal(signal.SIGTERM, _terminated)
     try:
         app()
     except AstrofmError as error:

@@ -38,6 +38,7 @@ def pretrain(
     from astrofm.training import Interrupted
 
     recipe = _recipe(config, changes, survey, is_mock=mock is not None)
+    library.check_parts(recipe)
     with progress() as listener:
         stores = find_stores(library.needed_surveys(recipe), store, mock=mock, seed=seed, listener=listener)
     folder = out or home() / "runs" / recipe.name

@@ -14,8 +14,8 @@ from astrofm.cli.options import Device, Mock, Seed, Stores, default_device
 from astrofm.cli.show import AsJson, emit, note, percent, progress, table, warn
 
 if TYPE_CHECKING:
+    from astrofm.card import SurveyCard
     from astrofm.data.store import CutoutStore
-    from astrofm.survey import SurveyCard
 
 DEFAULT_MODES = ("linear", "finetune")
 
@@ -45,13 +45,14 @@ def transfer(
     from astrofm.run import find_model
     from astrofm.stores import find_stores
     from astrofm.training import Interrupted
-    from astrofm.transfer.evaluate import MODES, write_report
+    from astrofm.transfer.evaluate import MODES, check_modes, write_report
     from astrofm.transfer.evaluate import transfer as measure
     from astrofm.transfer.finetune import FinetuneConfig
 
     card = plugins.survey(survey).card
     train_name, test_name = _surveys(card, survey, train_survey, test_survey)
     modes = MODES if mode == "all" else (mode,) if mode else DEFAULT_MODES
+    check_modes(modes)
     settings = FinetuneConfig.with_changes(changes)
     with progress() as listener:
         stores = find_stores(dict.fromkeys((train_name, test_name)), store, mock=mock, seed=seed, listener=listener)

@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from astropy.table import Table, vstack
 
+from astrofm.card import FolderLayout, Product, SurveyCard
 from astrofm.data.catalog import SYNONYMS
 from astrofm.data.cutouts import Cutout, Rejected
 from astrofm.data.fits import read_cutout
 from astrofm.data.images import PICTURE_SUFFIXES, read_picture
 from astrofm.data.tables import read_table
 from astrofm.errors import DataError
-from astrofm.survey import FolderLayout, Product, Source, SurveyCard
+from astrofm.survey import Source
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

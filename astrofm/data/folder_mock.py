@@ -14,6 +14,7 @@ from astropy.table import Table
 from numpy.typing import NDArray
 from PIL import Image
 
+from astrofm.card import Band, ClassTask, FolderLayout, Product, SurveyCard, VoteTask
 from astrofm.data.images import PICTURE_SUFFIXES
 from astrofm.data.splits import split_of
 from astrofm.data.tables import write_table
@@ -22,7 +23,6 @@ from astrofm.errors import DataError
 from astrofm.mock.optical import render_galaxy, sample_galaxy, to_rgb
 from astrofm.mock.radio import render_radio, sample_radio_source
 from astrofm.mock.seeding import object_rng
-from astrofm.survey import Band, ClassTask, FolderLayout, Product, SurveyCard, VoteTask
 
 NOISE_JY_PER_BEAM = 1.5e-4
 """Of a wide survey with an interferometer, in round numbers."""

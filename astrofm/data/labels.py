@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from astrofm.card import ClassTask, VoteTask
 from astrofm.data.catalog import Catalog
 from astrofm.errors import DataError
 from astrofm.schema import VoteSchema
-from astrofm.survey import ClassTask, VoteTask
 
 NOT_IN_TASK = -1
 

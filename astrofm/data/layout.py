@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from astrofm.survey import Product
+from astrofm.card import Product
 
 CHUNK_BYTES = 8_000_000
 CHUNK_ROWS = 64

@@ -27,9 +27,9 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict
 
+from astrofm.card import SurveyCard
 from astrofm.data.layout import ENCODING_VERSION, Layout
 from astrofm.schema import VoteSchema
-from astrofm.survey import SurveyCard
 
 MANIFEST = "manifest.json"
 

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
+from astrofm.card import Splits
 from astrofm.data.catalog import Catalog
 from astrofm.data.cutouts import Rejected
 from astrofm.data.layout import Layout, shard_file, write_rows
@@ -23,7 +24,6 @@ from astrofm.data.manifest import Piece, Shard
 from astrofm.data.partial import write_atomically
 from astrofm.data.splits import assign_splits
 from astrofm.data.stage import Staged
-from astrofm.survey import Splits
 
 _SHARDS = TypeAdapter(tuple[Shard, ...])
 

@@ -9,9 +9,9 @@ import hashlib
 import numpy as np
 from numpy.typing import NDArray
 
+from astrofm.card import Splits
 from astrofm.data.catalog import Catalog
 from astrofm.errors import DataError, one_of
-from astrofm.survey import Splits
 
 SPLITS = ("train", "val", "test")
 

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from astrofm.card import Product, SurveyCard
 from astrofm.data.catalog import Catalog
 from astrofm.data.layout import ENCODING_TYPE, ENCODING_VERSION
 from astrofm.data.manifest import MANIFEST, Manifest
 from astrofm.data.verify import Damage, verify
 from astrofm.errors import StoreError, one_of
 from astrofm.schema import VoteSchema
-from astrofm.survey import Product, SurveyCard
 
 if TYPE_CHECKING:
     import zarr
@@ -149,7 +149,7 @@ class CutoutStore:
             name: Name of the stretch, for example that of the published 8-bit images.
 
         Returns:
-            Shape: (rows, band, y, x), of the size the stretch gives.
+            Shape: (rows, band, y, x), of the size the stretch gives; uint8 where its last step quantises, else float32.
 
         Raises:
             UnknownNameError: If the card has no such stretch.
@@ -164,8 +164,9 @@ class CutoutStore:
         rms = self.measured("rms")[rows]
         mask = self.read_mask(rows)
         hidden = None if mask is None else torch.from_numpy(mask)
-        stretched: NDArray[Any] = Stretch(self.card.stretches[name])(images, torch.from_numpy(rms), hidden).numpy()
-        return stretched
+        steps = self.card.stretches[name]
+        stretched: NDArray[Any] = Stretch(steps)(images, torch.from_numpy(rms), hidden).numpy()
+        return stretched.astype(np.uint8) if steps[-1].name == "uint8" else stretched
 
     def measured(self, name: str) -> NDArray[np.float64]:
         """Return a number of each cutout, for example ``rms``; NaN where the catalogue does not have it."""

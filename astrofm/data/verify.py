@@ -38,6 +38,8 @@ def verify(path: Path | str) -> list[Damage]:
         StoreError: If there is no store.
     """
     store = Path(path)
+    if not store.exists():
+        raise StoreError(f"no store at {store}")
     try:
         raw = (store / MANIFEST).read_bytes()
     except (FileNotFoundError, NotADirectoryError) as error:

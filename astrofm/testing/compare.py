@@ -9,8 +9,8 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
+from astrofm.card import Fact, SurveyCard
 from astrofm.data.cutouts import Cutout, CutoutBatch, Rejected
-from astrofm.survey import Fact, SurveyCard
 
 
 def facts_of(card: SurveyCard) -> list[tuple[str, Fact[object]]]:

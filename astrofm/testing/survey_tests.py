@@ -23,13 +23,14 @@ from astropy.table import Table
 from astropy.wcs.utils import proj_plane_pixel_scales
 
 from astrofm import plugins
+from astrofm.card import ClassTask, VoteTask
 from astrofm.data.catalog import Catalog
 from astrofm.data.cutouts import Cutout, Rejected
 from astrofm.data.ingest import ingest
 from astrofm.data.store import CutoutStore
 from astrofm.data.units import unit_factor
 from astrofm.recipe import Recipe
-from astrofm.survey import ClassTask, Source, Survey, VoteTask, find_source
+from astrofm.survey import Source, Survey, find_source
 from astrofm.testing.compare import assert_same_cutouts, facts_of, images_of, one_by_one
 
 SEED = 3

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["MODES", "TransferReport", "TransferRow", "transfer", "write_report"]
+__all__ = ["MODES", "TransferReport", "TransferRow", "check_modes", "transfer", "write_report"]
 
 import copy
 import json
@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
+from astrofm.card import ClassTask, SurveyCard, VoteTask
 from astrofm.contract import InputContract
 from astrofm.data.labels import draw_labels, task_labels
 from astrofm.data.store import CutoutStore
@@ -25,7 +26,6 @@ from astrofm.model import Model
 from astrofm.plan import field_of_view_arcsec, make_contract, rows_of_splits
 from astrofm.recipe import Recipe
 from astrofm.retrieval.embed import embed
-from astrofm.survey import ClassTask, SurveyCard, VoteTask
 from astrofm.transfer.finetune import FinetuneConfig, LabelledData, finetune
 from astrofm.transfer.knn import knn_predict
 from astrofm.transfer.linear import fit_linear_probe
@@ -138,9 +138,7 @@ def transfer(
     """
     if model is None and recipe is None:
         raise ValueError("a transfer needs a model or a recipe")
-    unknown = sorted(set(modes) - set(MODES))
-    if unknown or not modes:
-        raise UsageError(f"no mode named {', '.join(unknown) or '(empty)'}; known: {', '.join(MODES)}, all")
+    check_modes(modes)
     test_task, train_task = _matching_tasks(test_store.card, train_store.card, task)
     train, test = _labelled(train_store, test_store, train_task, test_task)
     if model is not None:
@@ -172,6 +170,17 @@ def transfer(
         overrides=overrides,
         rows=tuple(rows),
     )
+
+
+def check_modes(modes: Sequence[str]) -> None:
+    """Refuse modes that do not exist.
+
+    Raises:
+        UsageError: If there is none, or one is not in ``MODES``.
+    """
+    unknown = sorted(set(modes) - set(MODES))
+    if unknown or not modes:
+        raise UsageError(f"no mode named {', '.join(unknown) or '(empty)'}; known: {', '.join(MODES)}, all")
 
 
 def _matching_tasks(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 __all__ = ["find_task"]
 
+from astrofm.card import ClassTask, SurveyCard, VoteTask
 from astrofm.errors import UsageError, one_of
-from astrofm.survey import ClassTask, SurveyCard, VoteTask
 
 
 def find_task(card: SurveyCard, name: str | None = None) -> ClassTask | VoteTask:

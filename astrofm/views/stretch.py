@@ -18,8 +18,8 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
 
+from astrofm.card import Step
 from astrofm.errors import ContractError, DataError, RecipeError, in_one_line, one_of
-from astrofm.survey import Step
 
 # B = batch, C = channels. Sizes are (ny, nx).
 

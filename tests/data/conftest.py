@@ -10,8 +10,9 @@ import pytest
 from astropy.io import fits
 from astropy.table import Table
 
+from astrofm.card import SurveyCard
 from astrofm.data import layout
-from astrofm.survey import Survey, SurveyCard
+from astrofm.survey import Survey
 
 SIZE = 24
 CUTOUT_BYTES = SIZE * SIZE * 4

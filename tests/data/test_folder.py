@@ -6,13 +6,14 @@ import yaml
 from astropy.io import fits
 from astropy.table import Table
 
+from astrofm.card import SurveyCard
 from astrofm.data.catalog import Catalog
 from astrofm.data.cutouts import Cutout, Rejected
 from astrofm.data.folder import folder_catalog, folder_cutouts, folder_mock
 from astrofm.data.quality import judge
 from astrofm.data.tables import read_table
 from astrofm.errors import DataError, UsageError
-from astrofm.survey import Survey, SurveyCard, find_source
+from astrofm.survey import Survey, find_source
 
 RADIO = """
 name: my-radio

@@ -4,11 +4,11 @@ from astropy.table import MaskedColumn, Table
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from astrofm.card import ClassTask, VoteTask
 from astrofm.data.catalog import Catalog
 from astrofm.data.labels import draw_labels, task_labels
 from astrofm.errors import DataError
 from astrofm.schema import Question, VoteSchema
-from astrofm.survey import ClassTask, VoteTask
 
 
 def catalog(**columns):

@@ -4,10 +4,10 @@ from astropy.table import Table
 from hypothesis import given
 from hypothesis import strategies as st
 
+from astrofm.card import Splits
 from astrofm.data.catalog import Catalog
 from astrofm.data.splits import assign_splits, split_of
 from astrofm.errors import DataError, UnknownNameError
-from astrofm.survey import Splits
 
 
 def catalog(ids, **columns):

@@ -12,11 +12,12 @@ from astropy.io import fits
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from astrofm.card import Product
 from astrofm.data.ingest import ingest
 from astrofm.data.layout import Layout
 from astrofm.data.store import CutoutStore, store_info, verify
 from astrofm.errors import StoreError, UnknownNameError
-from astrofm.survey import Product, Survey
+from astrofm.survey import Survey
 
 
 @pytest.fixture

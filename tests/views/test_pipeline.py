@@ -8,9 +8,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from astrofm.card import Step
 from astrofm.data.batch import Batch, Share
 from astrofm.errors import ContractError, UnknownNameError
-from astrofm.survey import Step
 from astrofm.views.base import GeometryView, PixelView, Stage
 from astrofm.views.blur import Blur, BlurConfig
 from astrofm.views.geometry import Flip, FlipConfig, Rotate, RotateConfig, Shift, ShiftConfig, Zoom, ZoomConfig

@@ -12,8 +12,8 @@ from astropy.io import fits
 from astropy.stats import sigma_clipped_stats
 from astropy.visualization import make_lupton_rgb
 
+from astrofm.card import Step
 from astrofm.errors import ContractError, DataError, RecipeError, UnknownNameError
-from astrofm.survey import Step
 from astrofm.views.stretch import STEPS, InputPlan, Stretch, fill_missing
 
 FIELD_STEPS = [{"sigma_clip_floor": {"k": 3}}, {"center_crop": {"size_pix": 150}}]

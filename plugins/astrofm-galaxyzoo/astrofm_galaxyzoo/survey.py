@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from astrofm.card import SurveyCard
 from astrofm.errors import RecipeError
 from astrofm.schema import VoteSchema
-from astrofm.survey import Source, Survey, SurveyCard
+from astrofm.survey import Source, Survey
 
 if TYPE_CHECKING:
     from astropy.table import Table

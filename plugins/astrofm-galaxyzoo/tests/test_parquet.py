@@ -10,9 +10,10 @@ from astrofm_galaxyzoo.parquet import decode, read_catalog, read_cutouts
 from PIL import Image
 
 from astrofm import Rejected, VoteSchema
+from astrofm.card import Product
 from astrofm.errors import DataError
 from astrofm.schema import Question
-from astrofm.survey import Product, Source
+from astrofm.survey import Source
 
 SCHEMA = VoteSchema(
     name="two-questions",

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from astrofm import SurveyCard
+from astrofm.card import Beam
 from astrofm.errors import DataError
-from astrofm.survey import Beam
 
 
 def random_position(

@@ -9,7 +9,8 @@ from astrofm_radio.source_names import SourceName
 from hypothesis import given
 from hypothesis import strategies as st
 
-from astrofm import Cutout
+from astrofm import Cutout, CutoutStore, plugins
+from astrofm.data.ingest import ingest
 from astrofm.errors import DataError
 from astrofm.views.stretch import Stretch
 
@@ -150,3 +151,17 @@ def test_a_name_reads_back_as_it_was_written(class3, position, redshift, size):
 def test_a_name_of_another_form_is_refused():
     with pytest.raises(DataError, match="CLASS_RA"):
         SourceName.parse("100_10.4-9.2")
+
+
+def test_a_store_of_the_raw_images_gives_the_published_ones_bit_for_bit(data_dir, tmp_path):
+    survey = plugins.survey("mirabest")
+    ingest(survey, data_dir / "mirabest", tmp_path / "batches.zarr")
+    info = ingest(survey, data_dir / "mirabest" / "fits", tmp_path / "raw.zarr")
+    assert info["rejected"] == {"missing data (published list of corrupt images)": 1}
+    published, raw = (CutoutStore.open(tmp_path / f"{name}.zarr") for name in ("batches", "raw"))
+    row_of = {name: row for row, name in enumerate(published.catalog.column("id_str"))}
+    rows = [row_of[name] for name in raw.catalog.column("id_str")]
+    stretched = raw.stretched(slice(None), "mirabest")
+    assert stretched.dtype == np.uint8
+    assert stretched.shape == (26, 1, 150, 150)
+    np.testing.assert_array_equal(stretched, published.read(rows))

@@ -1,0 +1,296 @@
+"""The survey card: the facts about a survey, each with its source, read before a pixel is.
+
+A fact nobody knows is ``{unknown: what would settle it}``.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "Archive",
+    "Band",
+    "Beam",
+    "ClassTask",
+    "Fact",
+    "FolderLayout",
+    "Product",
+    "ProductInput",
+    "Splits",
+    "Step",
+    "SurveyCard",
+    "Transfer",
+    "VoteTask",
+]
+
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Any, Generic, Literal, Self, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from astrofm.errors import RecipeError, in_one_line
+
+T = TypeVar("T")
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Fact(_Frozen, Generic[T]):
+    """A value and where it is published, or ``unknown`` and what would settle it."""
+
+    value: T | None = None
+    source: str = ""
+    """Where the value is published; empty: the card's ``reference``."""
+    unknown: str = ""
+    """What would settle the fact, where it is not known."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _accept_a_bare_value(cls, given: Any) -> Any:
+        if isinstance(given, Fact):
+            return given
+        if given == "unknown":
+            raise ValueError("say what would settle it: {unknown: 'the FITS headers of the next release'}")
+        is_fact = isinstance(given, dict) and given.keys() <= {"value", "source", "unknown"}
+        return given if is_fact else {"value": given}
+
+    @model_validator(mode="after")
+    def _is_known_or_not(self) -> Self:
+        if (self.value is None) == (self.unknown == ""):
+            raise ValueError("a fact has either a value or what would settle it, under 'unknown'")
+        return self
+
+
+class Band(_Frozen):
+    """One band of a survey, by its instrument-qualified name."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9.]+(-[A-Za-z0-9.]+)+$")
+    """For example ``SDSS-g`` or ``VLA-FIRST-1.4GHz``."""
+    unit: str
+    wavelength_nm: float | None = None
+    frequency_hz: float | None = None
+
+    @model_validator(mode="after")
+    def _says_where_it_lies(self) -> Self:
+        if (self.wavelength_nm is None) == (self.frequency_hz is None):
+            raise ValueError(f"band {self.name!r} needs either wavelength_nm or frequency_hz")
+        return self
+
+    @field_validator("frequency_hz", mode="before")
+    @classmethod
+    def _yaml_reads_exponents_as_text(cls, given: Any) -> Any:
+        return float(given) if isinstance(given, str) else given
+
+
+class Beam(_Frozen):
+    """The restoring beam: full widths at half maximum and position angle, North through East."""
+
+    bmaj_arcsec: float = Field(gt=0)
+    bmin_arcsec: float = Field(gt=0)
+    bpa_deg: float = 0.0
+
+
+class Archive(_Frozen):
+    """One file of the published archive and how to know that it is the right one."""
+
+    name: str
+    url: str = ""
+    """DOI or URL; empty where ``note`` says how to get it."""
+    md5: str = ""
+    sha256: str = ""
+    size_bytes: int | None = None
+    licence: str = ""
+    note: str = ""
+
+
+class Step(_Frozen):
+    """One named step of a stretch, with its parameters."""
+
+    name: str
+    settings: dict[str, Any] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _accept_shorthand(cls, given: Any) -> Any:
+        if isinstance(given, str):
+            return {"name": given}
+        if isinstance(given, dict) and len(given) == 1 and "name" not in given:
+            ((name, settings),) = given.items()
+            return {"name": name, "settings": settings or {}}
+        return given
+
+
+class ProductInput(_Frozen):
+    """How a product's pixels become network input: a stretch, then ``(x - mean) / std``."""
+
+    stretch: tuple[Step, ...] = ()
+    mean: tuple[float, ...] = (0.0,)
+    """One value for each band, or one for all."""
+    std: tuple[float, ...] = (1.0,)
+    measured_on: str = ""
+    """The split and number of cutouts the constants were measured on."""
+
+    @model_validator(mode="after")
+    def _spread_is_positive(self) -> Self:
+        if any(value <= 0 for value in self.std):
+            raise ValueError(f"std must be positive, got {self.std}")
+        return self
+
+
+class Product(_Frozen):
+    """One form the archive comes in."""
+
+    pattern: str
+    """File name pattern, matched in the source folder or against the source file."""
+    shape: tuple[int, int, int]
+    """Shape of a stored cutout: (band, y, x)."""
+    unit: str
+    dtype: Literal["uint8", "float32"]
+    stretch_applied: str = ""
+    """Name of the card's stretch that the archive has already applied; empty: none."""
+    pixel_scale_arcsec: float | None = None
+    """Where it differs from the card's."""
+    input: ProductInput = ProductInput()
+
+    @property
+    def size_pix(self) -> tuple[int, int]:
+        """Size of a stored cutout, (ny, nx)."""
+        return self.shape[1], self.shape[2]
+
+
+class ClassTask(_Frozen):
+    """Tell classes apart by the values of a label column."""
+
+    name: str
+    title: str
+    column: str
+    classes: dict[str, tuple[int | str, ...]] = Field(min_length=2)
+    """For each class its values in the column; rows with any other value are left out."""
+
+
+class VoteTask(_Frozen):
+    """Tell classes apart by the volunteers' majority answer to one question."""
+
+    name: str
+    title: str
+    question: str
+    classes: dict[str, tuple[str, ...]] = Field(min_length=2)
+    """For each class its answers."""
+    min_fraction: float = Field(default=0.5, ge=0, le=1)
+    """Least share of the votes for the class; rows with less are left out."""
+    min_votes: int = Field(default=1, ge=1)
+
+
+class Splits(_Frozen):
+    """How the rows were divided into train, val and test."""
+
+    scheme: str
+    """``published``: the catalogue's ``split`` column. ``stratified``: drawn here, seeded by the id."""
+    how: str = ""
+    test_fraction: float = Field(default=0.2, gt=0, lt=1)
+
+
+class Transfer(_Frozen):
+    """Where the labels of one survey serve another."""
+
+    train: str
+    test: str
+
+
+class FolderLayout(_Frozen):
+    """A folder of images and a table: all that a survey without code needs."""
+
+    images: str = "*.fits"
+    """Pattern of the image files."""
+    table: str
+    """Name of the table in the folder (CSV, ECSV, FITS, VOTable or Parquet)."""
+    columns: dict[str, str] = {}
+    """Column of the contract (``id_str``, ``ra``, ``dec``, ``label``, ``split``, ``file_loc``) to the table's own."""
+
+
+class SurveyCard(_Frozen):
+    """The facts about a survey, each with its source."""
+
+    name: str = Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")
+    title: str
+    domain: Literal["optical", "radio"]
+    reference: str
+    """The paper that a fact without a source of its own is taken from."""
+    bands: tuple[Band, ...] = Field(min_length=1)
+    pixel_scale_arcsec: Fact[float]
+    field_of_view_arcsec: Fact[float]
+    beam: Fact[Beam] | None = None
+    psf_fwhm_arcsec: Fact[float] | None = None
+    orientation: str = "North up, East left"
+    archive: tuple[Archive, ...] = ()
+    products: dict[str, Product] = Field(min_length=1)
+    """Tried in this order on a source."""
+    stretches: dict[str, tuple[Step, ...]] = {}
+    """Named stretches, for example the one of the published 8-bit images."""
+    votes: str = ""
+    """Name of the vote schema; its file lies beside the card as ``schemas/NAME.yaml``."""
+    label_names: dict[int, str] = {}
+    """What the values of the ``label`` column stand for."""
+    tasks: tuple[ClassTask | VoteTask, ...] = ()
+    """The first is the default."""
+    splits: Splits
+    excluded: dict[str, str] = {}
+    """Ids left out of every store, with the reason."""
+    citation: str
+    """BibTeX."""
+    hard: str
+    """What is hard about the data."""
+    recipe: str
+    quick_recipe: str
+    transfer: Transfer | None = None
+    folder: FolderLayout | None = None
+
+    @model_validator(mode="after")
+    def _has_a_resolution(self) -> Self:
+        if self.domain == "radio" and self.beam is None:
+            raise ValueError("a radio survey needs 'beam' (a value, or {unknown: what would settle it})")
+        if self.domain == "optical" and self.psf_fwhm_arcsec is None:
+            raise ValueError("an optical survey needs 'psf_fwhm_arcsec' (a value, or {unknown: what would settle it})")
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle as plain values: the class ``Fact[float]`` cannot be looked up by its name."""
+        return type(self).model_validate, (self.model_dump(),)
+
+    @property
+    def band_names(self) -> tuple[str, ...]:
+        """The names of the bands, in order."""
+        return tuple(band.name for band in self.bands)
+
+    @property
+    def resolution_arcsec(self) -> float | None:
+        """Beam (geometric mean of its axes) or PSF, full width at half maximum; None where unknown."""
+        if self.beam is not None and self.beam.value is not None:
+            return float((self.beam.value.bmaj_arcsec * self.beam.value.bmin_arcsec) ** 0.5)
+        return None if self.psf_fwhm_arcsec is None else self.psf_fwhm_arcsec.value
+
+    def pixel_scale_of(self, product: str) -> float | None:
+        """Pixel scale of a product in arcsec; None where it varies or is unknown."""
+        own = self.products[product].pixel_scale_arcsec
+        return self.pixel_scale_arcsec.value if own is None else own
+
+    @classmethod
+    def from_yaml(cls, path: Path | Traversable) -> Self:
+        """Read a card.
+
+        Raises:
+            RecipeError: If the file is missing, or a key is missing, misspelt or of the wrong kind.
+        """
+        try:
+            given = yaml.safe_load(path.read_text(encoding="utf-8"))
+            return cls.model_validate(given)
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
+            raise RecipeError(f"no survey card at {path}") from error
+        except (OSError, UnicodeDecodeError) as error:
+            raise RecipeError(f"survey card {path} cannot be read as text: {' '.join(str(error).split())}") from error
+        except yaml.YAMLError as error:
+            raise RecipeError(f"survey card {path} is not YAML: {' '.join(str(error).split())}") from error
+        except ValidationError as error:
+            raise RecipeError(f"survey card {path}: {in_one_line(error)}") from error
