@@ -202,8 +202,8 @@ class Transfer(_Frozen):
 class FolderLayout(_Frozen):
     """A folder of images and a table: all that a survey without code needs."""
 
-    images: str = "*.fits"
-    """Pattern of the image files."""
+    images: str = ""
+    """Pattern of the image files; empty: that of the product."""
     table: str
     """Name of the table in the folder (CSV, ECSV, FITS, VOTable or Parquet)."""
     columns: dict[str, str] = {}
@@ -253,6 +253,28 @@ class SurveyCard(_Frozen):
             raise ValueError("a radio survey needs 'beam' (a value, or {unknown: what would settle it})")
         if self.domain == "optical" and self.psf_fwhm_arcsec is None:
             raise ValueError("an optical survey needs 'psf_fwhm_arcsec' (a value, or {unknown: what would settle it})")
+        return self
+
+    @model_validator(mode="after")
+    def _has_positive_scales(self) -> Self:
+        for key in ("pixel_scale_arcsec", "field_of_view_arcsec", "psf_fwhm_arcsec"):
+            fact = getattr(self, key)
+            if fact is not None and fact.value is not None and not fact.value > 0:
+                raise ValueError(f"{key} must be positive, got {fact.value:g}")
+        return self
+
+    @model_validator(mode="after")
+    def _products_have_its_bands(self) -> Self:
+        num_bands = len(self.bands)
+        for name, product in self.products.items():
+            if product.shape[0] != num_bands or min(product.shape) < 1:
+                raise ValueError(
+                    f"product {name!r} has the shape {product.shape}, which is read as (band, y, x), "
+                    f"and the card names {num_bands} band{'s' if num_bands > 1 else ''}"
+                )
+            for key, values in (("mean", product.input.mean), ("std", product.input.std)):
+                if len(values) not in (1, num_bands):
+                    raise ValueError(f"product {name!r} gives {len(values)} values of {key}; give 1, or {num_bands}")
         return self
 
     def __reduce__(self) -> tuple[Any, ...]:

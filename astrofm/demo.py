@@ -22,7 +22,9 @@ from astrofm.data.ingest import ingest
 from astrofm.data.labels import task_labels
 from astrofm.data.loader import Feed, Loader
 from astrofm.data.store import CutoutStore
+from astrofm.errors import UsageError
 from astrofm.home import shipped
+from astrofm.listener import Listener
 from astrofm.model import Model
 from astrofm.plan import input_plan, make_pipeline
 from astrofm.pretrain import PretrainResult, pretrain
@@ -32,9 +34,9 @@ from astrofm.retrieval.embed import embed
 from astrofm.retrieval.similar import similar
 from astrofm.run import Run
 from astrofm.survey import Survey
-from astrofm.training import Listener
-from astrofm.transfer.evaluate import TransferReport, transfer
+from astrofm.transfer.evaluate import transfer
 from astrofm.transfer.finetune import FinetuneConfig
+from astrofm.transfer.report import TransferReport
 from astrofm.transfer.tasks import find_task
 from astrofm.views.stretch import Stretch
 
@@ -118,17 +120,30 @@ def demo(
         listener: Progress of ingest and transfer.
         training_listeners: Told of every training step.
         settings: What to run; None: what is shipped.
+
+    Raises:
+        UsageError: If there is a store of real data where the demo would put one of its own.
     """
     chosen = settings or DemoSettings.shipped()
+    for one in chosen.surveys:
+        store = _parts(one, out)[1]
+        if store.exists() and not CutoutStore.open(store).is_mock:
+            raise UsageError(f"{store} is no store of mock data: choose another --out")
     if (out / "report.html").exists():
-        for part in ("archives", "stores", "runs"):
-            shutil.rmtree(out / part, ignore_errors=True)
+        for one in chosen.surveys:
+            for part in _parts(one, out):
+                shutil.rmtree(part, ignore_errors=True)
         (out / "report.html").unlink()
     outcomes = [_run_one(one, chosen, out, device, say, listener, training_listeners) for one in chosen.surveys]
     page = demo_page.demo_page([_pictured(outcome) for outcome in outcomes], version("astrofm"), chosen.seed)
     report = out / "report.html"
     report.write_text(page, encoding="utf-8")
     return DemoResult(str(report), True, tuple(outcome.transferred.to_json() for outcome in outcomes))
+
+
+def _parts(one: SurveyDemo, out: Path) -> tuple[Path, Path, Path]:
+    """Return where archive, store and run of a survey lie."""
+    return out / "archives" / one.survey, out / "stores" / f"{one.survey}.zarr", out / "runs" / f"demo-{one.survey}"
 
 
 def _run_one(
@@ -142,15 +157,15 @@ def _run_one(
 ) -> SurveyOutcome:
     survey = plugins.survey(one.survey)
     say(f"{survey.name}: {one.num_objects} mock objects in the survey's own archive format")
-    store_path = out / "stores" / f"{survey.name}.zarr"
+    archive_path, store_path, run_path = _parts(one, out)
     if not store_path.exists():
-        archive = survey.mock(one.num_objects, settings.seed, out / "archives" / survey.name)
+        archive = survey.mock(one.num_objects, settings.seed, archive_path)
         ingest(survey, archive, store_path, listener=listener)
     store = CutoutStore.open(store_path)
     stores = {survey.name: store}
 
     recipe = Recipe.load(one.recipe, surveys=[survey.name])
-    run = Run(out / "runs" / f"{recipe.name}-{survey.name}")
+    run = Run(run_path)
     say(f"{survey.name}: pretraining without labels ({recipe.name}, {recipe.training.max_steps} steps)")
     pretrained = pretrain(recipe, stores, run.path, resume=True, device=device, listeners=training_listeners)
     model = run.model()

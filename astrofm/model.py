@@ -121,6 +121,8 @@ def read_card(folder: Path) -> ModelCard:
     try:
         card = ModelCard.model_validate_json((folder / CARD).read_text())
         EncoderConfig.model_validate(card.encoder)
+    except FileNotFoundError as error:
+        raise RunError(f"{folder} is no model folder: {CARD} is missing") from error
     except ValidationError as error:
         raise RunError(f"model {folder} is damaged: {in_one_line(error)}") from error
     return card

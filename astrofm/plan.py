@@ -142,9 +142,14 @@ def input_plan(store: CutoutStore) -> InputPlan:
 
 
 def field_of_view_arcsec(store: CutoutStore) -> float | None:
-    """Return the side of a store's cutouts on the sky; None where it varies or is unknown."""
-    scale = store.card.pixel_scale_of(store.product_name)
-    return None if scale is None else scale * min(store.shape[2:])
+    """Return the side of a store's cutouts on the sky: of half of them it is more; None where all are unknown.
+
+    A cutout's own pixel scale comes before that of the card, as in the view pipeline.
+    """
+    scales = store.measured("pixel_scale")
+    of_card = store.card.pixel_scale_of(store.product_name)
+    known = scales[~np.isnan(scales)] if of_card is None else np.where(np.isnan(scales), of_card, scales)
+    return float(np.median(known)) * min(store.shape[2:]) if len(known) else None
 
 
 def rows_of_splits(store: CutoutStore, splits: Sequence[str]) -> NDArray[np.int64]:

@@ -23,13 +23,14 @@ from astrofm.data.loader import Feed, Loader
 from astrofm.data.store import CutoutStore
 from astrofm.encoders.build import EncoderConfig, build_encoder, embed_dim_of
 from astrofm.errors import RecipeError, in_one_line
+from astrofm.listener import Listener, StepInfo
 from astrofm.model import Model, ModelCard
 from astrofm.objectives.base import Objective
 from astrofm.plan import Plan, input_plan, make_pipeline, plan_run, rows_of_splits
 from astrofm.recipe import NamedPart, ProbeSettings, Recipe
 from astrofm.retrieval.embed import embed
 from astrofm.run import Run
-from astrofm.training import Checkpoints, Listener, StepInfo, fit, steps_of
+from astrofm.training import Checkpoints, fit, steps_of
 from astrofm.transfer.knn import knn_error_leave_one_out
 from astrofm.transfer.tasks import find_task
 from astrofm.views.base import View
@@ -117,6 +118,7 @@ def pretrain(
     pipeline = plan.pipeline(views, objective.num_views, recipe.training.seed)
     loader = Loader(plan.feeds, recipe.training.batch_size, recipe.training.seed)
     num_steps = steps_of(loader, recipe.training.max_epochs, recipe.training.max_steps)
+    probe = _probes(recipe.probes, objective, plan, stores, device)
 
     run = Run(out)
     run.start(recipe, {name: stores[name].content_hash for name in stores}, resume=resume)
@@ -134,7 +136,7 @@ def pretrain(
         precision=recipe.training.precision,
         deterministic=recipe.training.deterministic,
         listeners=[_MetricsFile(run), *listeners],
-        probe=_probes(recipe.probes, objective, plan, stores, device),
+        probe=probe,
         checkpoints=Checkpoints(run.checkpoint, recipe.training.checkpoint_every_steps, card),
     )
     finished = card(result.step).model_copy(update={"metrics": dict(result.metrics)})

@@ -130,7 +130,8 @@ class ProbeSettings(_Frozen):
 class Recipe(_Frozen):
     """One complete pretraining run."""
 
-    name: str
+    name: str = Field(pattern=r"^\w[\w.-]*$")
+    """Also that of the run's folder, where none is given."""
     data: DataSection
     views: tuple[NamedPart, ...]
     encoder: NamedPart

@@ -91,7 +91,9 @@ class Run:
     def _foreign_files(self) -> bool:
         """Whether there is anything that the start of a run, which may have been cut short, did not leave there."""
         own = {"checkpoints", "versions.json", "versions.json.partial", "recipe.yaml.partial"}
-        return not self.path.is_dir() or any(entry.name not in own for entry in self.path.iterdir())
+        if not self.path.is_dir() or any(entry.name not in own for entry in self.path.iterdir()):
+            return True
+        return any(self.checkpoint.parent.glob("*"))  # of a run that lost its recipe
 
     def _check_same(self, recipe: Recipe, stores: Mapping[str, str], *, resume: bool) -> None:
         if not resume:

@@ -5,7 +5,7 @@ The loop owns device, precision, schedules, checkpoints and interruption; an obj
 
 from __future__ import annotations
 
-__all__ = ["Checkpoints", "FitResult", "Interrupted", "Listener", "StepInfo", "fit", "steps_of"]
+__all__ = ["Checkpoints", "FitResult", "fit", "steps_of"]
 
 import logging
 import math
@@ -17,8 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
-from typing import Any, Protocol
+from typing import Any
 
 import lightning
 import torch
@@ -29,50 +28,13 @@ from torch import Tensor, nn
 from astrofm.data.batch import Batch
 from astrofm.data.loader import Loader
 from astrofm.errors import TrainingError
+from astrofm.interruption import Interrupted, SignalWatch
+from astrofm.listener import Listener, Pace, StepInfo
 from astrofm.model import ModelCard
 from astrofm.objectives.base import Objective
 from astrofm.optimizer import OptimizerConfig, Precision, build_optimizer, learning_rate_factor
 from astrofm.run import CARD_KEY
 from astrofm.views.pipeline import ViewPipeline
-
-WATCHED_SIGNALS = (signal.SIGINT, signal.SIGTERM)
-
-
-class Interrupted(Exception):
-    """The run was stopped by a signal after its state was saved."""
-
-    def __init__(self, signum: int, step: int) -> None:
-        super().__init__(f"stopped by {signal.Signals(signum).name} at step {step}")
-        self.signum = signum
-        self.step = step
-
-
-@dataclass(frozen=True)
-class StepInfo:
-    """What a listener learns after each optimiser step.
-
-    Attributes:
-        step: Steps taken, this one included.
-        num_steps: Length of the run.
-        epoch: Epoch, from 0.
-        metrics: Loss, learning rate and what the objective and the probes report.
-        images_per_second: Cutouts through the optimiser step, over the last seconds.
-        wait_share: Share of that time spent waiting for data.
-    """
-
-    step: int
-    num_steps: int
-    epoch: int
-    metrics: Mapping[str, float]
-    images_per_second: float
-    wait_share: float
-
-
-class Listener(Protocol):
-    """Anything that wants to know how training goes."""
-
-    def on_step(self, info: StepInfo) -> None:
-        """Hear of a finished step."""
 
 
 @dataclass(frozen=True)
@@ -129,7 +91,7 @@ def fit(
     """Train an objective for a number of optimiser steps.
 
     Args:
-        objective: Loss and networks; trained in place.
+        objective: Loss and networks; trained in place, all of it in training mode, whatever mode a part came in.
         pipeline: From a batch to views.
         loader: Yields batches; its order and position are part of the checkpoint.
         optimizer: Optimiser and schedule.
@@ -147,14 +109,15 @@ def fit(
 
     Raises:
         TrainingError: If the loss is not finite; no update was made from it.
-        Interrupted: If SIGINT or SIGTERM arrived; the state is saved at the end of the step it arrived in.
+        Interrupted: If SIGINT or SIGTERM arrived; the state is saved at the end of the step it arrived in. A run that
+            keeps checkpoints and had taken its last step by then returns instead.
     """
+    objective.train()  # Lightning keeps each module's mode, and the encoder of a loaded model is in evaluation mode
     module = _Module(objective, pipeline, optimizer, num_steps, layers)
     watch = _Watch(listeners, probe, loader)
-    stop = _StopOnSignal()
     keeper = _Keeper(checkpoints)
     started = time.monotonic()
-    with _quiet_lightning():
+    with _quiet_lightning(), SignalWatch() as signals:
         trainer = lightning.Trainer(
             accelerator={"cuda": "gpu"}.get(device, device),
             devices=1,
@@ -162,7 +125,7 @@ def fit(
             deterministic=deterministic,
             max_steps=num_steps,
             max_epochs=-1,
-            callbacks=[_AfterStep(), watch, stop, keeper],
+            callbacks=[_AfterStep(), watch, _StopOnSignal(signals), keeper],
             logger=False,
             enable_checkpointing=False,
             enable_progress_bar=False,
@@ -174,8 +137,8 @@ def fit(
             trainer.fit(module, train_dataloaders=loader, ckpt_path=resume_from, weights_only=True)
         except SIGTERMException as error:  # it came between Lightning's start and ours
             raise Interrupted(signal.SIGTERM, trainer.global_step) from error
-    if stop.received is not None and trainer.global_step < num_steps:
-        raise Interrupted(stop.received, trainer.global_step)
+    if signals.received is not None and (checkpoints is None or trainer.global_step < num_steps):
+        raise Interrupted(signals.received, trainer.global_step)
     epochs = math.ceil(trainer.global_step / len(loader))
     return FitResult(trainer.global_step, epochs, watch.last_metrics, time.monotonic() - started)
 
@@ -264,7 +227,7 @@ class _Watch(Callback):
         self._listeners = listeners
         self._probe = probe
         self._steps_per_epoch = len(loader)
-        self._pace = _Pace()
+        self._pace = Pace()
         self._learning_rate = math.nan
         self.last_metrics: dict[str, float] = {}
 
@@ -276,7 +239,7 @@ class _Watch(Callback):
         self.last_metrics = state_dict["last_metrics"]
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
-        self._pace = _Pace()
+        self._pace = Pace()
 
     def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Batch, batch_idx: int) -> None:
         self._pace.data_arrived()
@@ -296,36 +259,6 @@ class _Watch(Callback):
         info = StepInfo(step, pl_module._num_steps, epoch, metrics, self._pace.rate(), self._pace.wait_share())
         for listener in self._listeners:
             listener.on_step(info)
-
-
-class _Pace:
-    """Images a second and share of waiting, averaged over the last steps with a decaying weight."""
-
-    DECAY = 0.95
-
-    def __init__(self) -> None:
-        self._images = self._busy = self._waited = 0.0
-        self._mark = time.monotonic()
-
-    def data_arrived(self) -> None:
-        now = time.monotonic()
-        self._waited = self.DECAY * self._waited + now - self._mark
-        self._mark = now
-
-    def step_done(self, num_images: int) -> None:
-        now = time.monotonic()
-        self._busy = self.DECAY * self._busy + now - self._mark
-        self._images = self.DECAY * self._images + num_images
-        self._mark = now
-
-    def pause(self) -> None:
-        self._mark = time.monotonic()
-
-    def rate(self) -> float:
-        return self._images / max(1e-9, self._busy + self._waited)
-
-    def wait_share(self) -> float:
-        return self._waited / max(1e-9, self._busy + self._waited)
 
 
 class _Keeper(Callback):
@@ -352,37 +285,17 @@ class _Keeper(Callback):
 
 
 class _StopOnSignal(Callback):
-    """Turns SIGINT and SIGTERM into a stop at the end of the step; a second one stops at once."""
+    """Turns a noted signal into a stop at the end of the step."""
 
-    def __init__(self) -> None:
-        self.received: int | None = None
-        self._before: dict[int, Any] = {}
+    def __init__(self, watch: SignalWatch) -> None:
+        self._watch = watch
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
-        try:
-            self._before = {signum: signal.signal(signum, self._note) for signum in WATCHED_SIGNALS}
-        except ValueError:  # not the main thread: whoever owns it owns the signals
-            self._before = {}
-
-    def _note(self, signum: int, frame: FrameType | None) -> None:
-        if self.received is not None:
-            os._exit(128 + signum)  # the last checkpoint is whole, whatever this step was doing
-        self.received = signum
+        self._watch.watch_all()
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Batch, batch_idx: int) -> None:
-        if self.received is not None:
+        if self._watch.received is not None:
             trainer.should_stop = True
-
-    def on_train_end(self, trainer: Any, pl_module: Any) -> None:
-        self._restore()
-
-    def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
-        self._restore()
-
-    def _restore(self) -> None:
-        for signum, handler in self._before.items():
-            signal.signal(signum, handler)
-        self._before = {}
 
 
 def steps_of(loader: Loader, max_epochs: int | None, max_steps: int | None) -> int:

@@ -1,12 +1,14 @@
 """The demo: from mock archives to a page that says what it is."""
 
 import re
+import shutil
 from html.parser import HTMLParser
 
 import pytest
 import yaml
 
 from astrofm.demo import DemoSettings, SurveyDemo, demo
+from astrofm.errors import UsageError
 
 VOID = {"meta", "br", "img", "hr", "link", "input", "rect", "line", "circle", "path", "polyline", "polygon", "use"}
 TITLES = ("MiraBest", "Galaxy Zoo Evo")
@@ -96,6 +98,25 @@ def test_again_gives_the_same_numbers(shown, settings):
     out, result, _ = shown
     assert demo(out, settings=settings).transfers == result.transfers
     assert (out / "report.html").exists()
+
+
+def test_what_else_lies_in_the_folder_is_left_there(shown, settings):
+    out = shown[0]
+    kept = [out / "runs" / "mine" / "thesis.tex", out / "stores" / "other.zarr" / "data"]
+    for file in kept:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("precious")
+    demo(out, settings=settings)
+    assert [file.read_text() for file in kept] == ["precious"] * 2
+
+
+def test_store_that_is_not_mock_is_neither_used_nor_replaced(settings, tmp_path, radio_store):
+    store = tmp_path / "out" / "stores" / "mirabest.zarr"
+    shutil.copytree(radio_store, store)
+    (tmp_path / "out" / "report.html").write_text("")
+    with pytest.raises(UsageError, match=r"mirabest\.zarr is no store of mock data: choose another --out"):
+        demo(tmp_path / "out", settings=settings)
+    assert (store / "manifest.json").exists()
 
 
 def test_shipped_settings_name_installed_surveys():

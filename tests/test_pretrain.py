@@ -14,12 +14,12 @@ import torch
 
 from astrofm.data.ingest import ingest
 from astrofm.data.store import CutoutStore
-from astrofm.errors import RunError, UsageError
+from astrofm.errors import ContractError, RunError, UsageError
+from astrofm.interruption import Interrupted
 from astrofm.plugins import survey
 from astrofm.pretrain import needed_surveys, pretrain
 from astrofm.recipe import Recipe
 from astrofm.run import Run, find_model
-from astrofm.training import Interrupted
 
 PACE = {"images_per_second", "wait_share"}
 PROBE = {"survey": "gz-evo", "num_neighbours": 3}
@@ -225,6 +225,13 @@ def test_resuming_an_absent_run_starts_it(tiny_recipe, mock_stores, tmp_path):
 def test_batch_larger_than_the_data_is_refused_before_the_folder_is_made(tiny_recipe, mock_stores, tmp_path):
     with pytest.raises(UsageError, match=r"a batch of 512 is larger than the data, \d+ rows"):
         pretrain(tiny_recipe(batch_size=512), mock_stores, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_probe_that_cannot_be_made_is_told_before_the_folder_is_made(tiny_recipe, mock_stores, tmp_path):
+    probe = {"survey": "mirabest"}  # of another number of bands
+    with pytest.raises(ContractError, match=r"'mirabest' has 1 bands .* the network takes 3"):
+        pretrain(tiny_recipe(probes=(probe,)), mock_stores, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 

@@ -232,3 +232,9 @@ def test_changed_keys_are_dotted():
     other["views"] = ["flip"]
     del other["probes"]
     assert changed_keys(GIVEN, other) == ["encoder", "probes", "training.optimizer.learning_rate", "views"]
+
+
+@pytest.mark.parametrize("name", ["../elsewhere", "a/b", "", ".hidden"])
+def test_name_that_is_no_folder_name_is_refused(tiny_recipe, name):
+    with pytest.raises(RecipeError, match="name: "):
+        Recipe.parse(tiny_recipe().model_dump() | {"name": name}, "here")

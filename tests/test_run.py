@@ -75,6 +75,14 @@ def test_start_that_was_cut_short_can_be_repeated(run, tiny_recipe):
     assert run.recipe_file.read_text() == tiny_recipe().to_yaml()
 
 
+def test_checkpoint_of_a_run_that_lost_its_recipe_is_not_continued(run, tiny_recipe):
+    run.start(tiny_recipe(), STORES, resume=False)
+    run.checkpoint.write_bytes(b"weights of another recipe")
+    run.recipe_file.unlink()
+    with pytest.raises(RunError, match="exists and holds no run"):
+        run.start(tiny_recipe(), STORES, resume=True)
+
+
 def test_empty_folder_is_taken(run, tiny_recipe):
     run.path.mkdir()
     run.start(tiny_recipe(), STORES, resume=False)
@@ -159,6 +167,13 @@ def accepts(band, *, is_mock):
         return card.is_mock == is_mock
 
     return check
+
+
+def test_report_without_a_model_is_one_sentence(tmp_path):
+    (tmp_path / "torn").mkdir()
+    (tmp_path / "torn" / "report.json").write_text("{}")
+    with pytest.raises(RunError, match=r"is no model folder: astrofm\.json is missing"):
+        newest_finished_run(lambda card: True, tmp_path)
 
 
 def test_newest_run_is_chosen_by_contract_and_mock_flag(finished, tmp_path):

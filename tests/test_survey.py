@@ -145,3 +145,22 @@ def test_a_source_that_is_missing_or_of_another_kind_is_one_sentence(card, tmp_p
     with pytest.raises(DataError, match="looked for product 'cube'"):
         find_source(card, tmp_path, "cube")
     assert find_source(card, Path(tmp_path), "fits").product_name == "fits"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"pixel_scale_arcsec": -1.8}, "pixel_scale_arcsec must be positive, got -1.8"),
+        ({"field_of_view_arcsec": 0}, "field_of_view_arcsec must be positive"),
+        ({"shape": [16, 16, 1]}, r"has the shape \(16, 16, 1\), which is read as \(band, y, x\), and the card names 1"),
+        ({"shape": [1, 0, 16]}, r"has the shape \(1, 0, 16\)"),
+        ({"input": {"mean": [0.0, 1.0]}}, "gives 2 values of mean; give 1"),
+    ],
+)
+def test_a_card_whose_numbers_cannot_be_is_refused(card, changes, message):
+    given = card.model_dump(mode="json", exclude_defaults=True)
+    product = next(iter(given["products"].values()))
+    for key, value in changes.items():
+        (product if key in product or key == "input" else given)[key] = value
+    with pytest.raises(ValidationError, match=message):
+        SurveyCard.model_validate(given)

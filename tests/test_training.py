@@ -7,15 +7,17 @@ import pytest
 import torch
 from torch import nn
 
+from astrofm import training
 from astrofm.data.loader import Feed, Loader
 from astrofm.encoders.build import EncoderConfig, build_encoder
 from astrofm.errors import TrainingError
+from astrofm.interruption import WATCHED_SIGNALS, Interrupted
 from astrofm.model import ModelCard
 from astrofm.objectives.base import Objective, StepResult
 from astrofm.objectives.byol import BYOL, BYOLConfig
 from astrofm.optimizer import OptimizerConfig, learning_rate_factor
 from astrofm.plan import input_plan, make_contract, make_pipeline, rows_of_splits
-from astrofm.training import WATCHED_SIGNALS, Checkpoints, Interrupted, fit, steps_of
+from astrofm.training import Checkpoints, fit, steps_of
 
 OPTIMIZER = OptimizerConfig(learning_rate=1e-2, warmup_fraction=0.25)
 NUM_STEPS = 12
@@ -210,6 +212,48 @@ def test_handlers_of_the_signals_are_given_back(run, checkpoints, ending, monkey
             run(Mean(fails_at=2 if ending == "non-finite loss" else None), **options)
     assert before[signal.SIGINT] not in during
     assert {signum: signal.getsignal(signum) for signum in WATCHED_SIGNALS} == before
+
+
+def test_all_parts_are_trained_in_training_mode_whatever_mode_they_came_in(run):
+    """A loaded model comes in evaluation mode; left in it, its batch norm would keep the statistics of other data."""
+    objective = Mean()
+    objective.encoder.eval()
+    modes = []
+
+    class Watch:
+        def on_step(self, info):
+            modes.append([module.training for module in objective.modules()])
+
+    run(objective, listeners=[Watch()])
+    assert all(all(parts) for parts in modes)
+
+
+def test_signal_before_the_first_step_stops_after_it(run, checkpoints, monkeypatch):
+    """While Lightning starts; its own answer to Ctrl-C is to exit with 1."""
+    prepare = training._Module.configure_optimizers
+
+    def interrupted(module):
+        signal.raise_signal(signal.SIGINT)
+        return prepare(module)
+
+    monkeypatch.setattr(training._Module, "configure_optimizers", interrupted)
+    with pytest.raises(Interrupted, match="stopped by SIGINT at step 1"):
+        run(Mean(), checkpoints=checkpoints)
+    assert saved(checkpoints)["global_step"] == 1
+
+
+@pytest.mark.parametrize("keeps", [True, False])
+def test_signal_in_the_last_step_is_lost_only_where_the_run_is_kept(run, checkpoints, keeps):
+    class Stop:
+        def on_step(self, info):
+            if info.step == NUM_STEPS:
+                signal.raise_signal(signal.SIGINT)
+
+    if keeps:
+        assert run(Mean(), listeners=[Stop()], checkpoints=checkpoints).step == NUM_STEPS
+    else:
+        with pytest.raises(Interrupted):
+            run(Mean(), listeners=[Stop()])
 
 
 def test_without_checkpoints_nothing_is_written(run, tmp_path, monkeypatch):

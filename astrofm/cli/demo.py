@@ -24,7 +24,7 @@ def demo(
 
     from astrofm.cli.transfer import show_report
     from astrofm.demo import demo as run_demo
-    from astrofm.training import Interrupted
+    from astrofm.interruption import Interrupted
 
     started = time.monotonic()
     warn("the data is mock: for trying out, not for science")

@@ -9,18 +9,27 @@ from typing import Annotated
 
 import typer
 
+from astrofm.errors import UsageError
+
 Stores = Annotated[
     list[Path], typer.Option("--store", help="A store; it serves the survey its manifest names. May be repeated.")
 ]
 Mock = Annotated[int | None, typer.Option("--mock", min=8, help="Use N made-up objects of every survey touched.")]
 Seed = Annotated[int, typer.Option("--seed", help="Seed of the mock archives.")]
-Device = Annotated[str | None, typer.Option("--device", help="cpu, cuda or mps; default: a GPU where there is one.")]
+Device = Annotated[str | None, typer.Option("--device", help="cpu, cuda or mps; default: cuda if it is there.")]
 
 
 def default_device(given: str | None) -> str:
-    """Return the device that was asked for, else the fastest there is."""
+    """Return the device that was asked for, else a CUDA GPU where there is one, else the CPU.
+
+    Raises:
+        UsageError: If there is no such device here.
+    """
     import torch
 
-    if given is not None:
-        return given
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if given is None:
+        return "cuda" if present["cuda"] else "cpu"
+    if not present.get(given, False):
+        raise UsageError(f"no device {given!r} here; there is {', '.join(name for name in present if present[name])}")
+    return given

@@ -34,8 +34,8 @@ def pretrain(
     """Pretrain without labels; leaves a run whose model 'astrofm transfer' takes."""
     from astrofm import pretrain as library
     from astrofm.home import home
+    from astrofm.interruption import Interrupted
     from astrofm.stores import find_stores
-    from astrofm.training import Interrupted
 
     recipe = _recipe(config, changes, survey, is_mock=mock is not None)
     library.check_parts(recipe)
@@ -59,8 +59,8 @@ def pretrain(
     left_out = ", ".join(f"{count} of {name}" for name, count in result.excluded.items() if count) or "none"
     note(f"{result.num_cutouts} cutouts, {result.step} steps in {result.seconds:.0f} s")
     note(f"left out by cross-match: {left_out}")
-    names = " ".join(f"--survey {name}" for name in survey[:1])
-    note(f"model in {folder}; next: astrofm transfer {names or '--survey NAME'} --labels 145 --model {folder}")
+    words = f"--survey {survey[0] if survey else 'NAME'}" + ("" if mock is None else f" --mock {mock}")
+    note(f"model in {folder}; next: astrofm transfer {words} --labels 145 --model {folder}")
 
 
 def _recipe(config: str | None, changes: list[str], surveys: list[str], *, is_mock: bool) -> Recipe:
@@ -73,5 +73,6 @@ def _recipe(config: str | None, changes: list[str], surveys: list[str], *, is_mo
     if config is None:
         card = plugins.survey(surveys[0]).card
         config = card.quick_recipe if is_mock else card.recipe
-    names = [name for name in surveys if plugins.survey(name)]
-    return Recipe.load(config, changes, names)
+    for name in surveys:
+        plugins.survey(name)  # a name that is none is told before anything is read
+    return Recipe.load(config, changes, surveys)

@@ -6,7 +6,8 @@ __all__ = ["AsJson", "emit", "note", "percent", "progress", "table", "warn"]
 
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +15,9 @@ import typer
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+LINE_EVERY_SECONDS = 30.0
+"""Pace of progress lines where stderr is no terminal."""
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 
@@ -43,12 +47,13 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> 
     """Print a table on stdout."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
-    drawn = Table(title=title, title_justify="left", title_style="bold")
+    drawn = Table(title=Text(title), title_justify="left", title_style="bold")
     for index, column in enumerate(columns):
         drawn.add_column(column, justify="left" if index == 0 else "default", overflow="fold")
     for row in rows:
-        drawn.add_row(*row)
+        drawn.add_row(*map(Text, row))  # as text: a name may hold what rich takes for markup
     Console().print(drawn)
 
 
@@ -59,15 +64,31 @@ def percent(fraction: float | None, digits: int = 2) -> str:
 
 @contextmanager
 def progress() -> Iterator[Any]:
-    """Yield a listener (done, total, what) drawn as a bar on stderr, where that is a terminal."""
+    """Yield a listener (done, total, what): a bar on stderr, or now and then a line where that is no terminal."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     console = _messages()
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+    if not console.is_terminal:
+        yield _line_now_and_then()
+        return
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("", total=None)
 
         def listener(done: int, total: int, what: str) -> None:
             bar.update(task, completed=done, total=total, description=what)
 
         yield listener
+
+
+def _line_now_and_then() -> Callable[[int, int, str], None]:
+    """Return a listener that says where a long job is, for the log of a batch system."""
+    last = time.monotonic()
+
+    def listener(done: int, total: int, what: str) -> None:
+        nonlocal last
+        if time.monotonic() - last >= LINE_EVERY_SECONDS:
+            last = time.monotonic()
+            note(f"{what}: {done}/{total}")
+
+    return listener

@@ -68,8 +68,12 @@ def repair(
     from astrofm import plugins
     from astrofm.data.repair import repair as repair_store
     from astrofm.data.store import read_manifest
+    from astrofm.survey import Survey
 
-    survey = plugins.survey(read_manifest(path).made_from.card.name)
+    made_from = read_manifest(path).made_from
+    # The card of a survey without code may lie anywhere; the store has it.
+    is_card_alone = made_from.card.folder is not None and made_from.card.name not in plugins.surveys()
+    survey = Survey(made_from.card, made_from.votes) if is_card_alone else plugins.survey(made_from.card.name)
     mended = repair_store(path, survey, source)
     if as_json:
         emit(mended)

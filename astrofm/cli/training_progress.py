@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
-    from astrofm.training import StepInfo
+    from astrofm.listener import StepInfo
 
 LINE_EVERY_STEPS = 50
 """Where stderr is no terminal, one line is printed every so many steps."""

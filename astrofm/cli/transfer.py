@@ -12,6 +12,7 @@ import typer
 
 from astrofm.cli.options import Device, Mock, Seed, Stores, default_device
 from astrofm.cli.show import AsJson, emit, note, percent, progress, table, warn
+from astrofm.errors import UsageError
 
 if TYPE_CHECKING:
     from astrofm.card import SurveyCard
@@ -41,26 +42,30 @@ def transfer(
 ) -> None:
     """Train on N labels of the training split and measure the error on the test split."""
     from astrofm import plugins
+    from astrofm.interruption import Interrupted
     from astrofm.recipe import Recipe
     from astrofm.run import find_model
     from astrofm.stores import find_stores
-    from astrofm.training import Interrupted
-    from astrofm.transfer.evaluate import MODES, check_modes, write_report
+    from astrofm.transfer.evaluate import MODES, check_modes
     from astrofm.transfer.evaluate import transfer as measure
     from astrofm.transfer.finetune import FinetuneConfig
+    from astrofm.transfer.pairing import num_test_sources
+    from astrofm.transfer.report import write_report
 
     card = plugins.survey(survey).card
     train_name, test_name = _surveys(card, survey, train_survey, test_survey)
     modes = MODES if mode == "all" else (mode,) if mode else DEFAULT_MODES
     check_modes(modes)
     settings = FinetuneConfig.with_changes(changes)
+    if out is not None and out.exists() and not out.is_dir():
+        raise UsageError(f"--out names a folder for transfer.json, and {out} is a file")
     with progress() as listener:
         stores = find_stores(dict.fromkeys((train_name, test_name)), store, mock=mock, seed=seed, listener=listener)
     train, test = stores[plugins.survey(train_name).name], stores[plugins.survey(test_name).name]
     if model is None:
         model = _newest_model(train, test)
     recipe = Recipe.load(card.quick_recipe if train.is_mock else card.recipe) if model is None else None
-    _announce(model, train, test, labels, mock)
+    _announce(model, train, test, labels, num_test_sources(train, test, task), mock)
     try:
         with progress() as listener:
             report = measure(
@@ -86,6 +91,8 @@ def transfer(
         note(f"written: {write_report(report, out)}")
     for override in report.overrides:
         warn(override)
+    if report.left_out:
+        warn(f"{report.left_out} training sources were left out: the test has the same ones")
     if as_json:
         emit(report.to_json())
     else:
@@ -104,11 +111,13 @@ def _newest_model(train: CutoutStore, test: CutoutStore) -> Path | None:
     """Return the newest finished run whose model may be fed the training survey; mock serves mock only."""
     from astrofm.errors import ContractError
     from astrofm.model import ModelCard
+    from astrofm.plan import field_of_view_arcsec
     from astrofm.run import newest_finished_run
 
     def accepts(card: ModelCard) -> bool:
         try:
             card.contract.check_bands(train.card.name, train.card.band_names)
+            card.contract.check_scale(train.card.name, field_of_view_arcsec(train))
         except ContractError:
             return False
         return card.is_mock == (train.is_mock or test.is_mock)
@@ -116,7 +125,9 @@ def _newest_model(train: CutoutStore, test: CutoutStore) -> Path | None:
     return newest_finished_run(accepts)
 
 
-def _announce(model: Path | None, train: CutoutStore, test: CutoutStore, labels: int, mock: int | None) -> None:
+def _announce(
+    model: Path | None, train: CutoutStore, test: CutoutStore, labels: int, num_tested: int, mock: int | None
+) -> None:
     if model is None:
         option = "" if mock is None else f" --mock {mock}"
         note(
@@ -126,7 +137,7 @@ def _announce(model: Path | None, train: CutoutStore, test: CutoutStore, labels:
     else:
         note(f"model: {model}")
     if train.card.name != test.card.name:
-        note(f"trained on {labels} {train.card.name} labels, tested on {test.card.name} ({len(test)} sources)")
+        note(f"trained on {labels} {train.card.name} labels, tested on {num_tested} {test.card.name} sources")
     if train.is_mock or test.is_mock:
         warn("the data is mock: for trying out, not for science")
 

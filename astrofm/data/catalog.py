@@ -6,7 +6,7 @@ else. Positions are taken as ICRS; a table in another frame is to be converted b
 
 from __future__ import annotations
 
-__all__ = ["CONTRACT_COLUMNS", "Catalog", "healpix_29"]
+__all__ = ["CONTRACT_COLUMNS", "Catalog", "checked_ids", "healpix_29"]
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -41,6 +41,9 @@ SYNONYMS = {
 
 UNITS = {"ra": "deg", "dec": "deg", "pixel_scale": "arcsec", "bmaj": "arcsec", "bmin": "arcsec", "bpa": "deg"}
 """Unit of each column that has one; a table that names another unit is converted."""
+
+_ANGLES = {"h:m:s": "hourangle", "d:m:s": "deg"}
+"""Units that VizieR gives to columns of text."""
 
 _HEALPIX_ORDER = 29
 
@@ -80,7 +83,7 @@ class Catalog:
             )
         renamed = {found: name for name, found in names.items()}
         columns = {renamed.get(name, name): _to_arrow(renamed.get(name, name), table[name]) for name in table.colnames}
-        columns["id_str"] = pa.array(_checked_ids(table[names["id_str"]]), pa.string())
+        columns["id_str"] = pa.array(checked_ids(table[names["id_str"]]), pa.string())
         ra_deg, dec_deg = _checked_positions(columns)
         columns |= {"ra": pa.array(ra_deg), "_healpix_29": pa.array(healpix_29(ra_deg, dec_deg))}
         return cls(_in_order(columns))
@@ -198,7 +201,9 @@ def _to_arrow(name: str, column: Column) -> pa.Array:
     native = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("="))
     if native.ndim > 1:
         return pa.FixedSizeListArray.from_arrays(native.reshape(-1), int(np.prod(native.shape[1:])))
-    return pa.array(native, mask=np.broadcast_to(mask, native.shape) if native.dtype.kind in "iub" else None)
+    if native.dtype.kind in "cV":
+        raise DataError(f"column {name!r} holds values of type {native.dtype}; give numbers or text")
+    return pa.array(native, mask=np.broadcast_to(mask, native.shape) if native.dtype.kind in "iubmM" else None)
 
 
 def _in_unit(name: str, values: NDArray[Any], unit: UnitBase | None, mask: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -206,11 +211,16 @@ def _in_unit(name: str, values: NDArray[Any], unit: UnitBase | None, mask: NDArr
     from astropy import units as u
     from astropy.coordinates import Angle
 
+    spelt = str(unit).strip('"')
+    if spelt in _ANGLES:
+        unit = u.Unit(_ANGLES[spelt])
+    elif name == "ra" and unit == u.hour:  # which to astropy is an hour of time
+        unit = u.hourangle
     is_text = values.dtype.kind in "SUO"
     if is_text and unit is None:
         raise DataError(
             f"column {name!r} holds text such as {str(values[0]) if len(values) else ''!r}: give numbers in "
-            f"{UNITS[name]}, or set the unit of the column ('hourangle' or 'deg')"
+            f"{UNITS[name]}, or a table with the unit of the column ('hourangle' or 'deg'): ECSV, VOTable or FITS"
         )
     try:
         if is_text:
@@ -224,10 +234,10 @@ def _in_unit(name: str, values: NDArray[Any], unit: UnitBase | None, mask: NDArr
     return np.where(mask, np.nan, converted) if mask.any() else np.asarray(converted, dtype=np.float64)
 
 
-def _checked_ids(column: Column) -> Sequence[str]:
+def checked_ids(column: Column) -> Sequence[str]:
     """Return ids as text; refuse floats (they lose digits), empty ids and duplicates."""
     values = np.ma.getdata(np.ma.asarray(column))
-    if values.dtype.kind == "f":
+    if values.dtype.kind == "f" and len(values):
         raise DataError("the ids are floating-point numbers, which lose digits: give them as text or integers")
     if values.dtype.kind == "S":
         values = np.char.decode(values, "utf-8")

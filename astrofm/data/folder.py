@@ -17,7 +17,7 @@ import numpy as np
 from astropy.table import Table, vstack
 
 from astrofm.card import FolderLayout, Product, SurveyCard
-from astrofm.data.catalog import SYNONYMS
+from astrofm.data.catalog import SYNONYMS, checked_ids
 from astrofm.data.cutouts import Cutout, Rejected
 from astrofm.data.fits import read_cutout
 from astrofm.data.images import PICTURE_SUFFIXES, read_picture
@@ -53,14 +53,15 @@ def folder_catalog(card: SurveyCard, source: Source) -> Table:
         raise DataError(f"{source.path} is a file; {card.name!r} is a folder of images with the table {layout.table!r}")
     table = _contract_table(layout, source.path)
     table_path = source.path / layout.table
-    files = sorted(path for path in source.path.glob(layout.images) if path.is_file() and path != table_path)
+    images = layout.images or source.product.pattern
+    files = sorted(path for path in source.path.glob(images) if path.is_file() and path != table_path)
     names = [path.relative_to(source.path).as_posix() for path in files]
     wanted = _files_of(table, names)
     there = np.array([bool(name) and (source.path / name).is_file() for name in wanted], dtype=bool)
     if not there.any():
         raise DataError(
             f"no row of {layout.table!r} has its image: rows such as {', '.join(_ids(table)[:3]) or '(none)'}, files "
-            f"matching {layout.images!r} such as {', '.join(names[:3]) or '(none)'}; join them with a file_loc column"
+            f"matching {images!r} such as {', '.join(names[:3]) or '(none)'}; join them with a file_loc column"
         )
     table["file_loc"] = wanted
     table["rejected"] = np.where(there, "", NO_FILE)
@@ -117,25 +118,28 @@ def _contract_table(layout: FolderLayout, folder: Path) -> Table:
     own_names = {"id_str", *SYNONYMS["id_str"], "file_loc"}
     mapped = {layout.columns[name] for name in ("id_str", "file_loc", "label_name") if name in layout.columns}
     table = read_table(folder / layout.table, text=own_names | mapped)
+    found = tuple(table.colnames)
+    if len(table) == 0:
+        raise DataError(f"{layout.table!r} has no rows, only the columns {', '.join(found)}")
     for name, own in layout.columns.items():
-        if own not in table.colnames:
+        if own not in found:
             raise DataError(
-                f"{layout.table!r} has no column {own!r}, which the card maps to {name!r}; "
-                f"it has {', '.join(table.colnames)}"
+                f"{layout.table!r} has no column {own!r}, which the card maps to {name!r}; it has {', '.join(found)}"
             )
-        if name != own and name in table.colnames:
+        if name != own and name in found:
             raise DataError(f"{layout.table!r} has a column {name!r} beside {own!r}, which the card maps to {name!r}")
-        table.rename_column(own, name)
+        table[name] = table[own]
+    table.remove_columns(list({*layout.columns.values()} - layout.columns.keys()))
     if "id_str" not in table.colnames:
         table["id_str"] = _found_ids(table, layout)
-    table["id_str"] = [str(name).strip() for name in table["id_str"]]
+    table["id_str"] = checked_ids(table["id_str"])
     return table
 
 
 def _found_ids(table: Table, layout: FolderLayout) -> list[str]:
     found = [name for name in table.colnames if name.lower() in SYNONYMS["id_str"]]
     if len(found) == 1:
-        ids = [str(value) for value in table[found[0]]]
+        ids = list(checked_ids(table[found[0]]))
         table.remove_column(found[0])
         return ids
     if not found and "file_loc" in table.colnames:
@@ -154,8 +158,8 @@ def _files_of(table: Table, names: list[str]) -> NDArray[np.str_]:
     """Return the image of each row, empty where the table does not lead to one."""
     if "file_loc" in table.colnames:
         blank = np.ma.getmaskarray(np.ma.asarray(table["file_loc"]))
-        locations = [str(value).strip() for value in table["file_loc"]]
-        return np.array(["" if gone else name for gone, name in zip(blank, locations, strict=True)], dtype=np.str_)
+        locations = zip(blank, table["file_loc"], strict=True)
+        return np.array(["" if gone else _inside(str(name).strip()) for gone, name in locations], dtype=np.str_)
     of_stem: dict[str, str] = {}
     ids = set(_ids(table))
     for name in names:
@@ -164,6 +168,14 @@ def _files_of(table: Table, names: list[str]) -> NDArray[np.str_]:
             raise DataError(f"both {of_stem[stem]!r} and {name!r} could be {stem!r}; say which in a file_loc column")
         of_stem[stem] = name
     return np.array([of_stem.get(name, "") for name in _ids(table)], dtype=np.str_)
+
+
+def _inside(name: str) -> str:
+    """Return a path relative to the folder in its one spelling, empty where there is none."""
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts:
+        raise DataError(f"the file_loc {name!r} leads out of the folder: give paths relative to it, without '..'")
+    return str(path) if name else ""
 
 
 def _stem(name: str) -> str:

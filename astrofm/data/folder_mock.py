@@ -50,7 +50,7 @@ def write_folder(card: SurveyCard, layout: FolderLayout, n: int, seed: int, out:
     rows = []
     for index in range(n):
         row = _row(card, index, seed)
-        file = PurePosixPath(layout.images.replace("**/", "").replace("*", row["id_str"]))
+        file = PurePosixPath((layout.images or product.pattern).replace("**/", "").replace("*", row["id_str"]))
         path = out / file
         path.parent.mkdir(parents=True, exist_ok=True)
         morphology = _morphology(card, index)

@@ -114,9 +114,12 @@ def _continue_or_start(plan: Plan, partial: Path, out: Path, *, overwrite: bool)
 
 
 def _nothing_taken(staged: StagedRanges, plan: Plan, out: Path) -> str:
+    details = [refused.detail for _, refused in staged.rejected if refused.detail]
+    example = f"; for example: {details[0]}" if details else ""
     reasons = ", ".join(f"{count} {reason}" for reason, count in staged.counts().items()) or "an empty catalogue"
     return (
-        f"no cutout of {len(plan.catalog)} rows of {plan.survey.name!r} could be taken ({reasons}): {out} was not made"
+        f"no cutout of {len(plan.catalog)} rows of {plan.survey.name!r} could be taken ({reasons}{example}): "
+        f"{out} was not made"
     )
 
 

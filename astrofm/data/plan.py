@@ -19,6 +19,7 @@ from astrofm.data.cutouts import Rejected
 from astrofm.data.layout import Layout
 from astrofm.data.manifest import MadeFrom, SourceFile, software_versions
 from astrofm.data.quality import MAX_MISSING
+from astrofm.data.splits import assign_splits
 from astrofm.data.stage import StageJob
 from astrofm.errors import StoreError
 from astrofm.survey import Source, Survey, find_source
@@ -89,13 +90,15 @@ def make_plan(survey: Survey, path: Path, product: str | None, workers: int = 1)
     source = find_source(survey.card, path, product)
     table = survey.catalog(source)
     catalog = Catalog.from_astropy(table)
+    wanted = [row for row, refused in enumerate(_refused(survey, catalog)) if refused is None]
+    assign_splits(catalog.take(wanted), survey.card.splits)  # refused now, not after hours of reading
     made_from = MadeFrom(
         card=survey.card,
         product=source.product_name,
         votes=survey.votes,
         mock=(_folder_of(source) / "MOCK.json").exists(),
         catalogue_sha256=_hash_catalog(catalog),
-        sources=_hash_sources(survey, source, workers),
+        sources=_hash_sources(survey, source, table, workers),
         layout=Layout.of(source.product),
         rules={"max_missing": MAX_MISSING},
     )
@@ -125,11 +128,12 @@ def _folder_of(source: Source) -> Path:
     return source.path if source.path.is_dir() else source.path.parent
 
 
-def _hash_sources(survey: Survey, source: Source, workers: int) -> tuple[SourceFile, ...]:
-    files = set(source.files)
+def _hash_sources(survey: Survey, source: Source, table: Table, workers: int) -> tuple[SourceFile, ...]:
+    files = {file for path in source.files for file in (path.rglob("*") if path.is_dir() else (path,))}
     folder = survey.card.folder
     if folder is not None and source.path.is_dir():
-        files |= {*source.path.glob(folder.images), *source.path.glob(folder.table)}
+        images = map(str, table["file_loc"]) if "file_loc" in table.colnames else ()
+        files |= {source.path / name for name in (folder.table, *images)}
     names = {file.relative_to(_folder_of(source)).as_posix(): file for file in files if file.is_file()}
     with ThreadPoolExecutor(workers) as pool:
         return tuple(pool.map(lambda name: SourceFile.of(names[name], name), sorted(names)))

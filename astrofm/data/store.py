@@ -26,7 +26,7 @@ from astrofm.schema import VoteSchema
 if TYPE_CHECKING:
     import zarr
 
-Rows = slice | Sequence[int] | NDArray[np.integer[Any]]
+Rows = slice | Sequence[int] | NDArray[np.integer[Any]] | NDArray[np.bool_]
 
 
 class CutoutStore:
@@ -116,13 +116,13 @@ class CutoutStore:
         Whole chunks are decoded, whatever is asked of them: ask for neighbouring rows together.
 
         Args:
-            rows: A slice, or row numbers in any order.
+            rows: A slice, row numbers in any order, or True for each row that is wanted. Shape of the last: (len,).
 
         Returns:
             Values in the product's unit; NaN where nothing was observed. Shape: (rows, band, y, x).
 
         Raises:
-            IndexError: If a row is not in the store.
+            IndexError: If a row is not in the store, or a selection is not as long as it.
         """
         return self._read(self._image, rows)
 
@@ -161,7 +161,7 @@ class CutoutStore:
         if name not in self.card.stretches:
             raise one_of("stretch", name, self.card.stretches)
         images = torch.from_numpy(self.read(rows).astype(np.float32, copy=False))
-        rms = self.measured("rms")[rows]
+        rms = self.measured("rms")[rows if isinstance(rows, slice) else _row_numbers(rows, len(self))]
         mask = self.read_mask(rows)
         hidden = None if mask is None else torch.from_numpy(mask)
         steps = self.card.stretches[name]
@@ -191,7 +191,7 @@ class CutoutStore:
         if isinstance(rows, slice) and rows.step in (None, 1):
             values: NDArray[Any] = np.asarray(array[rows])
             return values
-        wanted = np.arange(len(self))[rows] if isinstance(rows, slice) else np.asarray(rows, np.int64)
+        wanted = np.arange(len(self))[rows] if isinstance(rows, slice) else _row_numbers(rows, len(self))
         if wanted.size and (wanted.min() < 0 or wanted.max() >= len(self)):
             raise IndexError(
                 f"rows {wanted.min()} to {wanted.max()} were asked of the {len(self)} cutouts of {self.path}"
@@ -214,6 +214,16 @@ class CutoutStore:
             if len(run):
                 stop = int(run[-1] + 1) * layout.chunk_rows
                 yield range(int(run[0]) * layout.chunk_rows, min(stop, len(self)))
+
+
+def _row_numbers(rows: Sequence[int] | NDArray[Any], num: int) -> NDArray[np.int64]:
+    """Return row numbers, also of a selection by True and False."""
+    given = np.asarray(rows)
+    if given.dtype != np.bool_:
+        return given.astype(np.int64)
+    if given.shape != (num,):
+        raise IndexError(f"a selection of shape {given.shape} was given for {num} cutouts")
+    return np.flatnonzero(given).astype(np.int64)
 
 
 def store_info(path: Path | str) -> dict[str, Any]:

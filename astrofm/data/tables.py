@@ -4,12 +4,14 @@ from __future__ import annotations
 
 __all__ = ["TABLE_SUFFIXES", "read_table", "write_table"]
 
+import csv
 from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from astropy.io import ascii
 from astropy.table import MaskedColumn, Table
 
 from astrofm.errors import DataError, UsageError
@@ -31,7 +33,8 @@ def read_table(path: Path, *, text: Collection[str] = ()) -> Table:
 
     Args:
         path: CSV, ECSV, FITS, VOTable or Parquet.
-        text: Columns that are text even where all their entries look like numbers, so that ``007`` stays ``007``.
+        text: Columns of a CSV file, in any case, that are text even where all their entries look like numbers, so that
+            ``007`` stays ``007``.
 
     Raises:
         DataError: If the file is missing or is not a table of that format.
@@ -41,7 +44,7 @@ def read_table(path: Path, *, text: Collection[str] = ()) -> Table:
         if file_format == "parquet":
             return _from_arrow(pq.read_table(path))
         if file_format == "ascii.csv":
-            return Table.read(path, format=file_format, converters={name: str for name in text})
+            return _read_csv(path, {name.lower() for name in text})
         return Table.read(path, format=file_format)
     except FileNotFoundError as error:
         raise DataError(f"no table at {path}") from error
@@ -70,11 +73,19 @@ def _format_of(path: Path) -> str:
     return _FORMATS[path.suffix.lower()]
 
 
+def _read_csv(path: Path, text: Collection[str]) -> Table:
+    """Read CSV; the mark that spreadsheets put before UTF-8 is no part of the first name."""
+    content = path.read_text(encoding="utf-8-sig")
+    header = next(csv.reader(line for line in content.splitlines() if line.strip()), [])
+    converters = {name.strip(): str for name in header if name.strip().lower() in text}
+    return ascii.read(f"{content}\n", format="csv", converters=converters)
+
+
 def _from_arrow(arrow: pa.Table) -> Table:
     """Convert column by column; nulls come out masked, and text as text."""
     table = Table()
     for name in arrow.column_names:
-        column = arrow[name]
+        column = _plain(arrow[name])
         if pa.types.is_nested(column.type):
             table[name] = column.to_pylist()
             continue
@@ -86,5 +97,12 @@ def _from_arrow(arrow: pa.Table) -> Table:
     return table
 
 
+def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return categories as what they stand for, and a column of nothing but nulls as text."""
+    if pa.types.is_dictionary(column.type):
+        return column.cast(column.type.value_type)
+    return column.cast(pa.string()) if pa.types.is_null(column.type) else column
+
+
 def _zero(kind: pa.DataType) -> pa.Scalar:
-    return pa.scalar(0).cast(kind)
+    return pa.array([0], pa.int32() if pa.types.is_date32(kind) else pa.int64()).cast(kind)[0]

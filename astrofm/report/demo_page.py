@@ -15,9 +15,7 @@ from astrofm.report.charts import Interval, Series, error_bar_svg, line_svg
 from astrofm.report.page import Section, command, figure, gallery, page, paragraph, table
 from astrofm.report.pictures import Colormap, cutout_png
 
-BANNER = (
-    "Mock data: made up by a sky model to show how astrofm works. No number on this page is a measurement of the sky."
-)
+BANNER = "Mock data from a sky model: no number on this page is a measurement of the sky."
 
 Picture = tuple[NDArray[np.generic], str]
 """A cutout, (channel, y, x), and its caption."""
@@ -78,7 +76,7 @@ def _picture(part: SurveyPart, picture: Picture, *, highlight: bool = False) -> 
 
 
 def _seen(part: SurveyPart) -> str:
-    rejected = f"; {part.num_rejected} were rejected, with the reason" if part.num_rejected else ""
+    rejected = f"; {part.num_rejected} rejected, with the reason kept" if part.num_rejected else ""
     told = f"{part.num_cutouts} cutouts were read from a mock archive in the survey's own format{rejected}."
     return paragraph(told) + gallery(_picture(part, picture) for picture in part.cutouts)
 
@@ -120,9 +118,8 @@ def _measured(part: SurveyPart) -> str:
         f"classes {' and '.join(part.transferred['classes'])}. Random weights are the same network, never pretrained."
     )
     caption = "Intervals by a paired bootstrap over seeds and test objects. Mock data."
-    again = (
-        f"astrofm transfer --survey {part.survey} --mock {part.num_objects} --labels {part.labels} --seeds {part.seeds}"
-    )
+    chosen = f"--survey {part.survey} --mock {part.num_objects}"
+    again = f"astrofm pretrain {chosen}\nastrofm transfer {chosen} --labels {part.labels} --seeds {part.seeds}"
     return (
         paragraph(told)
         + figure(error_bar_svg(intervals), "Error on the test split with its 95% interval.")

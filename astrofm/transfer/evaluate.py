@@ -2,89 +2,38 @@
 
 from __future__ import annotations
 
-__all__ = ["MODES", "TransferReport", "TransferRow", "check_modes", "transfer", "write_report"]
+__all__ = ["MODES", "check_modes", "transfer"]
 
 import copy
-import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
-from functools import partial
-from pathlib import Path
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from astrofm.card import ClassTask, SurveyCard, VoteTask
 from astrofm.contract import InputContract
-from astrofm.data.labels import draw_labels, task_labels
+from astrofm.data.labels import draw_labels
 from astrofm.data.store import CutoutStore
 from astrofm.encoders.build import EncoderConfig, build_encoder
-from astrofm.errors import ContractError, DataError, UsageError
+from astrofm.errors import UsageError
 from astrofm.model import Model
-from astrofm.plan import field_of_view_arcsec, make_contract, rows_of_splits
+from astrofm.plan import make_contract
 from astrofm.recipe import Recipe
 from astrofm.retrieval.embed import embed
 from astrofm.transfer.finetune import FinetuneConfig, LabelledData, finetune
 from astrofm.transfer.knn import knn_predict
 from astrofm.transfer.linear import fit_linear_probe
 from astrofm.transfer.metrics import check_distinct, paired_difference, summarise
-from astrofm.transfer.tasks import find_task
+from astrofm.transfer.pairing import check_contract, labelled_data, leave_out_test_sources, matching_tasks
+from astrofm.transfer.report import TransferReport, TransferRow
 
 MODES = ("linear", "knn", "finetune")
 NUM_NEIGHBOURS = 20
 
 Progress = Callable[[int, int, str], None]
 """Called with (done, total, what)."""
-
-
-@dataclass(frozen=True)
-class TransferRow:
-    """Error of one way to use an encoder.
-
-    Attributes:
-        init: Where the encoder's weights come from.
-        mode: ``linear``, ``knn`` or ``finetune``.
-        error_mean: Share of test objects classified wrongly, mean over seeds.
-        error_sem: Standard error of that mean over seeds; None with one seed.
-        error_ci95: 95% interval, bootstrapped over seeds and test objects.
-        n_test: Number of test objects.
-        difference_to_random: Error minus that of the same mode from random weights; None for the random rows.
-        difference_ci95: Its 95% interval, from the same resamples of both.
-        errors: Error of each seed.
-    """
-
-    init: Literal["pretrained", "random"]
-    mode: str
-    error_mean: float
-    error_sem: float | None
-    error_ci95: tuple[float, float]
-    n_test: int
-    difference_to_random: float | None
-    difference_ci95: tuple[float, float] | None
-    errors: tuple[float, ...]
-
-
-@dataclass(frozen=True)
-class TransferReport:
-    """Outcome of a transfer; fractions, not percent."""
-
-    survey: str
-    train_survey: str
-    task: str
-    classes: tuple[str, ...]
-    labels: int
-    seeds: int
-    model: str | None
-    model_step: int | None
-    mock: bool
-    overrides: tuple[str, ...]
-    rows: tuple[TransferRow, ...] = field(default=())
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the report as plain values."""
-        return asdict(self)
 
 
 @dataclass(frozen=True)
@@ -132,22 +81,23 @@ def transfer(
         listener: Progress.
 
     Raises:
-        UsageError: If more labels are asked for than there are, or a mode or task does not exist.
+        UsageError: If a mode or task does not exist.
         ContractError: If the encoder may not be fed the data.
-        DataError: If there is nothing to test on.
+        DataError: If more labels are asked for than there are, or there is nothing to test on.
     """
     if model is None and recipe is None:
         raise ValueError("a transfer needs a model or a recipe")
     check_modes(modes)
-    test_task, train_task = _matching_tasks(test_store.card, train_store.card, task)
-    train, test = _labelled(train_store, test_store, train_task, test_task)
+    test_task, train_task = matching_tasks(test_store.card, train_store.card, task)
+    train, test = labelled_data(train_store, test_store, train_task, test_task)
+    train, left_out = leave_out_test_sources(train, test)
     if model is not None:
         contract, encoder_config = model.card.contract, EncoderConfig.model_validate(model.card.encoder)
     else:
         assert recipe is not None
         contract = make_contract(recipe, [train_store])
         encoder_config = EncoderConfig(name=recipe.encoder.name, **recipe.encoder.settings)
-    overrides = _check_contract(contract, train_store, test_store, adapt_bands=adapt_bands, resample=resample)
+    overrides = check_contract(contract, train_store, test_store, adapt_bands=adapt_bands, resample=resample)
 
     arms = [_Arm("random", lambda seed: build_encoder(encoder_config, contract.num_channels, seed=seed), False)]
     if model is not None:
@@ -168,6 +118,7 @@ def transfer(
         model_step=None if model is None else model.card.step,
         mock=train_store.is_mock or test_store.is_mock or (model is not None and model.card.is_mock),
         overrides=overrides,
+        left_out=left_out,
         rows=tuple(rows),
     )
 
@@ -181,65 +132,6 @@ def check_modes(modes: Sequence[str]) -> None:
     unknown = sorted(set(modes) - set(MODES))
     if unknown or not modes:
         raise UsageError(f"no mode named {', '.join(unknown) or '(empty)'}; known: {', '.join(MODES)}, all")
-
-
-def _matching_tasks(
-    test_card: SurveyCard, train_card: SurveyCard, name: str | None
-) -> tuple[ClassTask | VoteTask, ClassTask | VoteTask]:
-    """Return the task of the test survey and the one of the training survey that has the same classes."""
-    test_task = find_task(test_card, name)
-    if test_card.name == train_card.name:
-        return test_task, test_task
-    for candidate in sorted(train_card.tasks, key=lambda task: task.name != test_task.name):
-        if set(candidate.classes) == set(test_task.classes):
-            return test_task, candidate
-    raise UsageError(
-        f"{train_card.name!r} has no task with the classes of {test_card.name!r}'s {test_task.name!r} "
-        f"({', '.join(test_task.classes)})"
-    )
-
-
-def _labelled(
-    train_store: CutoutStore, test_store: CutoutStore, train_task: ClassTask | VoteTask, test_task: ClassTask | VoteTask
-) -> tuple[LabelledData, LabelledData]:
-    """Return the labelled training rows and test rows; classes are numbered as the training task lists them."""
-    train = _rows_with_labels(train_store, train_task, ("train",))
-    same = test_store.card.name == train_store.card.name
-    test = _rows_with_labels(test_store, test_task, ("test",) if same else ("train", "val", "test"))
-    order = np.array([list(train_task.classes).index(name) for name in test_task.classes])
-    if not len(test.rows):
-        raise DataError(f"the store of {test_store.card.name!r} has no labelled test object for {test_task.name!r}")
-    return train, LabelledData(test.store, test.rows, order[test.labels])
-
-
-def _rows_with_labels(store: CutoutStore, task: ClassTask | VoteTask, splits: Sequence[str]) -> LabelledData:
-    labels = task_labels(store.catalog, task, store.votes)
-    rows = rows_of_splits(store, splits)
-    rows = rows[labels[rows] >= 0]
-    return LabelledData(store, rows, labels[rows])
-
-
-def _check_contract(
-    contract: InputContract, train: CutoutStore, test: CutoutStore, *, adapt_bands: bool, resample: bool
-) -> tuple[str, ...]:
-    """Refuse data the encoder may not be fed; return what was accepted against the contract, and by whom."""
-    overrides = []
-    for store in dict.fromkeys((train, test)):
-        planned = test.card.transfer is not None and (test.card.transfer.train == train.card.name)
-        name = store.card.name
-        checks = (
-            (partial(contract.check_bands, name, store.card.band_names), adapt_bands, "--adapt-bands"),
-            (partial(contract.check_scale, name, field_of_view_arcsec(store)), resample, "--resample"),
-        )
-        for check, is_accepted, option in checks:
-            try:
-                check()
-            except ContractError as error:
-                if len(store.card.band_names) != contract.num_channels or not (is_accepted or planned):
-                    raise
-                accepted_by = option if is_accepted else f"the card of {test.card.name!r}"
-                overrides.append(f"{error} (accepted by {accepted_by})")
-    return tuple(overrides)
 
 
 @dataclass(frozen=True)
@@ -336,11 +228,3 @@ def _row(
         difference_ci95=interval,
         errors=tuple(float(value) for value in errors.mean(axis=1)),
     )
-
-
-def write_report(report: TransferReport, out: Path) -> Path:
-    """Write the report as ``transfer.json`` in a folder, which is made."""
-    out.mkdir(parents=True, exist_ok=True)
-    file = out / "transfer.json"
-    file.write_text(json.dumps(report.to_json(), indent=2) + "\n")
-    return file

@@ -23,7 +23,7 @@ from astrofm.contract import InputContract
 from astrofm.data.loader import Feed, Loader
 from astrofm.data.store import CutoutStore
 from astrofm.encoders.build import embed_dim_of, layer_groups
-from astrofm.errors import RecipeError, in_one_line
+from astrofm.errors import DataError, RecipeError, in_one_line
 from astrofm.objectives.supervised import Supervised, SupervisedConfig
 from astrofm.optimizer import OptimizerConfig
 from astrofm.plan import input_plan, make_pipeline
@@ -124,7 +124,12 @@ def finetune(
 
     Returns:
         Predicted class of each test row. Shape: (n,).
+
+    Raises:
+        DataError: If there is a single label, over which batch norm has no spread.
     """
+    if len(train.rows) < 2:
+        raise DataError(f"fine-tuning was asked for with {len(train.rows)} label and needs 2 at least")
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         settings = SupervisedConfig(num_classes=num_classes, label_smoothing=config.label_smoothing)

@@ -53,11 +53,11 @@ def test_a_damaged_store_exits_with_1_and_is_mended_from_the_archive(
     assert again.stderr == "repaired: nothing was damaged\n"
 
 
-def test_a_card_that_repair_cannot_find_is_asked_for(astrofm, store, radio_card_folder):
-    damage(store)
-    ended = astrofm("store", "repair", store, "--source", radio_card_folder / "archive")
-    assert ended.code == 2
-    assert ended.sentence.startswith("no survey named 'test-field'")
+def test_a_survey_of_a_card_alone_is_mended_wherever_its_card_lies(astrofm, store, radio_card_folder):
+    file = damage(store)
+    assert "test-field" not in plugins.surveys()
+    mended = astrofm("store", "repair", store, "--source", radio_card_folder / "archive", "--json")
+    assert json.loads(mended.stdout)["repaired"] == [file]
 
 
 @pytest.mark.parametrize("command", ["info", "verify"])

@@ -77,6 +77,16 @@ def test_the_newest_finished_run_is_taken_and_named_first(astrofm, words, run):
     assert "pretrained" in ended.stdout
 
 
+def test_a_run_whose_view_the_cutouts_do_not_fill_is_not_taken(astrofm, words, run):
+    kept = shutil.copytree(run, home() / "runs" / "wide")
+    card = json.loads((kept / "model" / "astrofm.json").read_text())
+    card["contract"]["field_of_view_arcsec"] = 90.0  # the cutouts span 48
+    (kept / "model" / "astrofm.json").write_text(json.dumps(card))
+    ended = astrofm(*words, *QUICK)
+    assert ended.code == 0
+    assert ended.stderr.startswith("no finished run takes this survey")
+
+
 def test_the_report_is_written_where_it_is_asked_for(astrofm, words, tmp_path):
     ended = astrofm(*words, *QUICK, "--out", tmp_path / "out", "--json")
     assert json.loads((tmp_path / "out" / "transfer.json").read_text()) == json.loads(ended.stdout)
@@ -96,6 +106,8 @@ def test_mock_data_are_called_mock(astrofm, radio_card_folder):
         (["--task", "blob"], 2, "did you mean 'blobs'?"),
         (["--set", "epoch=3"], 2, "fine-tuning settings: epoch: no such key"),
         (["--labels", 25], 1, "asked for 25 labels; "),
+        (["--device", "gpu"], 2, "no device 'gpu' here; there is cpu"),
+        (["--out", __file__], 2, "--out names a folder for transfer.json"),
         (["--train-survey", "nvss"], 1, "no store of 'nvss'"),
     ],
 )
@@ -129,7 +141,9 @@ def test_another_band_is_refused_until_it_is_accepted_and_then_recorded(
     assert "(accepted by --adapt-bands)" in override
 
 
-def test_a_card_may_say_whose_labels_serve_it(astrofm, radio_card_folder, radio_store, tmp_path, monkeypatch):
+def test_a_card_may_say_whose_labels_serve_it(
+    astrofm, radio_card_folder, radio_store, write_field, tmp_path, monkeypatch
+):
     given = yaml.safe_load((radio_card_folder / "card.yaml").read_text())
     served = tmp_path / "cards" / "served.yaml"
     served.parent.mkdir()
@@ -138,11 +152,12 @@ def test_a_card_may_say_whose_labels_serve_it(astrofm, radio_card_folder, radio_
     monkeypatch.setenv("ASTROFM_SURVEYS", str(served.parent))
     plugins.forget()
     store = tmp_path / "served.zarr"
-    astrofm("ingest", "--survey", "served", "--source", radio_card_folder / "archive", "--out", store)
+    sources = write_field(tmp_path / "archive", [200.0 + index for index in range(36)], [30.0] * 36, ["test"] * 36)
+    astrofm("ingest", "--survey", "served", "--source", sources, "--out", store)
     ended = astrofm(
         "transfer", "--survey", "served", "--store", store, "--store", radio_store, "--labels", 8, *QUICK, "--json"
     )
     report = json.loads(ended.stdout)
     assert (report["survey"], report["train_survey"]) == ("served", "test-field")
     assert report["rows"][0]["n_test"] == 36
-    assert "trained on 8 test-field labels, tested on served (36 sources)" in ended.stderr
+    assert "trained on 8 test-field labels, tested on 36 served sources" in ended.stderr

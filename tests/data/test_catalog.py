@@ -56,7 +56,7 @@ def test_quantity_columns_are_converted():
 
 def test_sexagesimal_text_needs_a_unit():
     given_table = Table({"id_str": ["a"], "ra": ["12:30:00"], "dec": ["-00:30:00"]})
-    with pytest.raises(DataError, match=r"'12:30:00'.*set the unit"):
+    with pytest.raises(DataError, match=r"'12:30:00'.*with the unit of the column"):
         Catalog.from_astropy(given_table)
     given_table["ra"].unit, given_table["dec"].unit = u.hourangle, u.deg
     catalog = Catalog.from_astropy(given_table)
@@ -152,3 +152,23 @@ def test_taken_rows_keep_their_order_and_added_columns_their_place():
     assert catalog.columns[-2:] == ("label", "rms")
     with pytest.raises(DataError, match="no column 'nothing'"):
         catalog.column("nothing")
+
+
+@pytest.mark.parametrize("unit", ["h", "hourangle"])
+def test_right_ascension_in_h_is_in_hours(unit):
+    table = Table({"id": ["a"], "ra": [12.5], "dec": [1.0]})
+    table["ra"].unit = unit
+    assert Catalog.from_astropy(table).column("ra")[0] == pytest.approx(187.5)
+
+
+def test_the_sexagesimal_units_of_vizier_are_understood():
+    table = Table({"id": ["a"], "RAJ2000": ["12 30 00"], "DEJ2000": ["-01 30 00"]})
+    for name, unit in (("RAJ2000", '"h:m:s"'), ("DEJ2000", '"d:m:s"')):
+        table[name].unit = u.Unit(unit, parse_strict="silent")
+    catalog = Catalog.from_astropy(table)
+    assert (catalog.column("ra")[0], catalog.column("dec")[0]) == pytest.approx((187.5, -1.5))
+
+
+def test_complex_numbers_are_refused_by_the_name_of_their_column():
+    with pytest.raises(DataError, match="column 'q' holds values of type complex128"):
+        Catalog.from_astropy(Table({"id": ["a"], "ra": [1.0], "dec": [1.0], "q": [1j]}))

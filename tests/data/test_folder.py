@@ -258,3 +258,79 @@ def test_masked_entries_of_parquet_stay_masked(tmp_path):
     assert isinstance(table, Table)
     assert [bool(table[name].mask[1]) for name in table.colnames] == [True, True, True]
     assert table["label"].dtype.kind in "iu"
+
+
+@pytest.mark.parametrize("column", ["ID", "objID", "Object_ID"])
+def test_an_id_column_in_any_case_keeps_its_zeros(tmp_path, column):
+    (tmp_path / "t.csv").write_text(f"{column},ra,dec\n0012,1,2\n")
+    assert read_table(tmp_path / "t.csv", text={"id", "objid", "object_id"})[column].tolist() == ["0012"]
+
+
+def test_the_byte_order_mark_of_a_spreadsheet_is_no_part_of_a_name(tmp_path):
+    (tmp_path / "t.csv").write_bytes(b"\xef\xbb\xbfName, RA\na,1\n")
+    assert read_table(tmp_path / "t.csv").colnames == ["Name", "RA"]
+
+
+def test_parquet_columns_of_nulls_categories_and_dates_can_be_read(tmp_path):
+    import datetime
+
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    columns = {
+        "nothing": pa.array([None, None]),
+        "kind": pa.array(["FRI", None]).dictionary_encode(),
+        "day": pa.array([datetime.date(2020, 1, 2), None]),
+        "time": pa.array([datetime.datetime(2020, 1, 2), None]),
+    }
+    names = {"id_str": ["a", "b"], "ra": [1.0, 2.0], "dec": [1.0, 2.0]}
+    pq.write_table(pa.table(names | columns), tmp_path / "a.parquet")
+    catalog = Catalog.from_astropy(read_table(tmp_path / "a.parquet"))
+    assert catalog.column("nothing").tolist() == ["", ""]
+    assert catalog.column("kind").tolist() == ["FRI", ""]
+    assert [catalog.table[name].null_count for name in ("day", "time")] == [1, 1]
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ("mock-000000,1,2\n,3,4\n", "row 1 of the catalogue has no id"),
+        ("", r"'table.csv' has no rows, only the columns Name, ra, dec"),
+    ],
+)
+def test_a_table_without_ids_or_rows_is_refused(own_copy, rows, message):
+    (own_copy / "table.csv").write_text(f"Name,ra,dec\n{rows}")
+    with pytest.raises(DataError, match=message):
+        read(card(folder={"table": "table.csv", "columns": {"id_str": "Name"}}), own_copy)
+
+
+def test_ids_that_lost_their_digits_are_refused(own_copy):
+    Table({"id": [1.237648720693756e18], "ra": [1.0], "dec": [2.0]}).write(own_copy / "t.fits")
+    with pytest.raises(DataError, match="lose digits"):
+        read(card(folder={"images": "mock*.fits", "table": "t.fits"}), own_copy)
+
+
+def test_one_column_may_be_both_the_id_and_the_file(own_copy):
+    table = read_table(own_copy / "table.csv")
+    table["Name"] = [f"./{name}.fits" for name in table["Name"]]
+    table.write(own_copy / "table.csv", overwrite=True)
+    layout = {"table": "table.csv", "columns": {"id_str": "Name", "file_loc": "Name", "label": "class"}}
+    table, cutouts = read(card(folder=layout), own_copy)
+    assert table["id_str"].tolist() == [f"./mock-{i:06d}.fits" for i in range(5)]
+    assert table["file_loc"].tolist() == [f"mock-{i:06d}.fits" for i in range(5)]
+    assert all(isinstance(cutout, Cutout) for cutout in cutouts)
+
+
+@pytest.mark.parametrize("location", ["/data/a.fits", "../a.fits"])
+def test_a_file_outside_the_folder_is_refused(own_copy, location):
+    (own_copy / "table.csv").write_text(f"file_loc,ra,dec\n{location},1,2\n")
+    with pytest.raises(DataError, match="leads out of the folder"):
+        read(card(folder={"table": "table.csv"}), own_copy)
+
+
+def test_the_images_are_those_of_the_product_where_no_other_pattern_is_given(tmp_path):
+    changed = {"folder": picture_card().folder.model_copy(update={"images": ""})}
+    survey_card = picture_card().model_copy(update=changed)
+    table, cutouts = read(survey_card, folder_mock(survey_card, 2, 0, tmp_path))
+    assert table["file_loc"].tolist() == ["pictures/mock-000000.png", "pictures/mock-000001.png"]
+    assert all(isinstance(cutout, Cutout) for cutout in cutouts)

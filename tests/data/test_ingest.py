@@ -300,3 +300,32 @@ def test_the_manifest_holds_what_was_ingested(survey, archive, tmp_path):
 
 def _interrupt(*given, **named):
     raise KeyboardInterrupt
+
+
+def test_nothing_taken_says_of_one_image_what_is_wrong_with_it(survey, archive, tmp_path):
+    product = survey.card.products["fits"].model_copy(update={"unit": "K"})
+    card = survey.card.model_copy(update={"products": {"fits": product}})
+    with pytest.raises(
+        StoreError, match=r"unexpected unit; for example: src000.fits is in 'JY/BEAM', which is not 'K'"
+    ):
+        ingest(Survey(card), archive, tmp_path / "store")
+
+
+def test_a_wrong_split_is_refused_before_an_image_is_read(survey, archive, tmp_path, monkeypatch):
+    table = archive / "table.csv"
+    table.write_text(table.read_text().replace("src007,17.0,-30.0,1,train", "src007,17.0,-30.0,1,trian"))
+    monkeypatch.setattr(Survey, "cutouts", None)
+    with pytest.raises(DataError, match="the split of 'src007' is 'trian'; it must be one of train, val, test"):
+        ingest(survey, archive, tmp_path / "store")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["archive"]
+
+
+def test_an_image_that_only_the_table_leads_to_is_a_source(survey, archive, tmp_path):
+    table = Table.read(archive / "table.csv")
+    table["file_loc"] = ["more/first.fits", *(f"{name}.fits" for name in table["id_str"][1:])]
+    table.write(archive / "table.csv", overwrite=True)
+    (archive / "more").mkdir()
+    (archive / "src000.fits").rename(archive / "more" / "first.fits")
+    ingest(survey, archive, tmp_path / "store")
+    sources = CutoutStore.open(tmp_path / "store").manifest.made_from.sources
+    assert "more/first.fits" in [file.name for file in sources]

@@ -56,6 +56,16 @@ def test_rows_come_in_the_order_asked_for(store, rows):
     np.testing.assert_array_equal(store.read(slice(3, 30, 4)), everything[3:30:4])
 
 
+def test_rows_may_be_chosen_by_true_and_false(store):
+    is_test = store.catalog.column("split") == "test"
+    rows = np.flatnonzero(is_test)
+    np.testing.assert_array_equal(store.read(is_test), store.read(rows))
+    for chosen in (is_test, tuple(rows.tolist())):
+        np.testing.assert_array_equal(store.stretched(chosen, "clipped"), store.stretched(rows, "clipped"))
+    with pytest.raises(IndexError, match=r"selection of shape \(2,\) was given for 39 cutouts"):
+        store.read(np.array([True, False]))
+
+
 @pytest.mark.parametrize("rows", [[39], [-1], [0, 100]])
 def test_a_row_that_is_not_there_is_refused(store, rows):
     with pytest.raises(IndexError, match="39 cutouts"):

@@ -11,15 +11,17 @@ import numpy as np
 import pytest
 import torch
 
+from astrofm.data.labels import task_labels
 from astrofm.encoders.build import EncoderConfig, build_encoder
 from astrofm.errors import ContractError, DataError, UnknownNameError, UsageError
+from astrofm.interruption import Interrupted
 from astrofm.model import Model
 from astrofm.pretrain import pretrain
 from astrofm.run import Run, find_model
-from astrofm.training import Interrupted
 from astrofm.transfer import evaluate
-from astrofm.transfer.evaluate import MODES, transfer, write_report
+from astrofm.transfer.evaluate import MODES, transfer
 from astrofm.transfer.finetune import FinetuneConfig
+from astrofm.transfer.report import write_report
 
 QUICK = FinetuneConfig(epochs=1, batch_size=8)
 ROW_KEYS = {
@@ -57,7 +59,7 @@ def report(runs, galaxies):
 
 def test_json_has_the_keys_of_the_design(report):
     document = json.loads(json.dumps(report.to_json()))
-    assert document.keys() == KEYS | {"classes", "model_step", "overrides"}
+    assert document.keys() == KEYS | {"classes", "model_step", "overrides", "left_out"}
     assert all(row.keys() == ROW_KEYS | {"errors"} for row in document["rows"])
     assert (document["survey"], document["train_survey"], document["task"]) == (
         "gz-evo",
@@ -99,9 +101,12 @@ def test_random_rows_do_not_depend_on_the_model(report, galaxies, tiny_recipe):
 
 
 def test_both_arms_get_the_same_labels_and_protocol(runs, galaxies, monkeypatch):
-    """A model that is the random network of seed 0 must fare exactly as the random row of seed 0."""
+    """A model that is the random network of seed 0 must fare exactly as the random row of seed 0.
+
+    It is in evaluation mode, as a loaded model is.
+    """
     model = find_model(runs["gz-evo"].path)
-    untrained = Model(build_encoder(EncoderConfig(name="test_resnet"), 3, seed=0), model.card)
+    untrained = Model(build_encoder(EncoderConfig(name="test_resnet"), 3, seed=0).eval(), model.card)
     monkeypatch.setattr(evaluate, "check_distinct", lambda inputs: None)
     found = transfer(galaxies, galaxies, 12, model=untrained, modes=MODES, seeds=1, finetune_config=QUICK)
     for pretrained, random in zip(found.rows[::2], found.rows[1::2], strict=True):
@@ -119,7 +124,7 @@ def test_two_arms_with_one_encoder_are_noticed(runs, galaxies, modes):
 
 def test_test_labels_change_the_errors_and_no_prediction(runs, galaxies, monkeypatch):
     predictions = []
-    predict, labelled = evaluate._Bench._predict, evaluate._labelled
+    predict, labelled = evaluate._Bench._predict, evaluate.labelled_data
 
     def recorded(*arguments):
         predictions.append(predict(*arguments))
@@ -132,7 +137,7 @@ def test_test_labels_change_the_errors_and_no_prediction(runs, galaxies, monkeyp
     monkeypatch.setattr(evaluate._Bench, "_predict", recorded)
     options = {"model": find_model(runs["gz-evo"].path), "modes": MODES, "seeds": 1, "finetune_config": QUICK}
     first = transfer(galaxies, galaxies, 12, **options)
-    monkeypatch.setattr(evaluate, "_labelled", permuted)
+    monkeypatch.setattr(evaluate, "labelled_data", permuted)
     second = transfer(galaxies, galaxies, 12, **options)
     half = len(predictions) // 2
     for one, other in zip(predictions[:half], predictions[half:], strict=True):
@@ -167,7 +172,7 @@ def test_probes_see_the_encoder_in_evaluation_mode_with_its_own_statistics(runs,
 
 def test_more_labels_than_there_are_is_refused_with_the_number(runs, galaxies):
     split, rows = galaxies.catalog.column("split"), np.arange(len(galaxies))
-    labels = evaluate.task_labels(galaxies.catalog, galaxies.card.tasks[0])
+    labels = task_labels(galaxies.catalog, galaxies.card.tasks[0])
     available = int(((labels[rows] >= 0) & (split == "train")).sum())
     with pytest.raises(DataError, match=rf"asked for 500 labels; .* has {available}"):
         transfer(galaxies, galaxies, 500, model=find_model(runs["gz-evo"].path))
@@ -190,7 +195,7 @@ def test_labels_of_one_survey_serve_another_and_the_override_is_recorded(runs, m
     (override,) = report.overrides
     assert "accepts VLA-FIRST-1.4GHz and 'mightee' brings MeerKAT-L" in override
     assert override.endswith("(accepted by the card of 'mightee')")
-    labels = evaluate.task_labels(test.catalog, test.card.tasks[0])
+    labels = task_labels(test.catalog, test.card.tasks[0])
     assert report.rows[0].n_test == (labels >= 0).sum()
     bare = test.card.model_copy(update={"transfer": None})
     unplanned = type(test)(test.path, test.manifest)

@@ -11,6 +11,7 @@ __all__ = ["ImageBatch", "batch_names", "load_batch", "read_batches"]
 import io
 import pickle
 import tarfile
+import zlib
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -58,12 +59,16 @@ def read_batches(path: Path, wanted: Collection[str] | None = None) -> Iterator[
             if wanted is None or file.name in wanted:
                 yield load_batch(file.read_bytes(), file.name)
         return
-    with tarfile.open(_tarball(path)) as tar:
-        members = {PurePosixPath(member.name).name: member for member in tar if member.isfile()}
-        for name in sorted(filter(_is_batch, members)):
-            stream = tar.extractfile(members[name])
-            if stream is not None and (wanted is None or name in wanted):
-                yield load_batch(stream.read(), name)
+    tarball = _tarball(path)
+    try:
+        with tarfile.open(tarball) as tar:
+            members = {PurePosixPath(member.name).name: member for member in tar if member.isfile()}
+            for name in sorted(filter(_is_batch, members)):
+                stream = tar.extractfile(members[name])
+                if stream is not None and (wanted is None or name in wanted):
+                    yield load_batch(stream.read(), name)
+    except (tarfile.TarError, EOFError, zlib.error) as error:
+        raise DataError(f"{tarball} is damaged or no tar archive ({error}): get it again") from error
 
 
 def batch_names(path: Path) -> list[Path]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 __all__ = ["MiraBest"]
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -93,7 +93,7 @@ def _batch_cutouts(source: Source, rows: Table) -> Iterator[CutoutBatch]:
 
 
 def _cube_rows(source: Source) -> list[dict[str, Any]]:
-    index = _read_index(_cube_file(source).with_name(INDEX))
+    index = _read_index(_cube_file(source).with_name(INDEX), ("name", "split", "cube_index", "rms300_jy_beam"))
     return [{"id_str": row["name"], "split": row["split"], "cube_index": int(row["cube_index"])} for row in index]
 
 
@@ -102,7 +102,7 @@ def _cube_cutouts(source: Source, rows: Table) -> Iterator[CutoutBatch]:
     from astropy.io import fits
 
     file = _cube_file(source)
-    rms = {int(row["cube_index"]): float(row["rms300_jy_beam"]) for row in _read_index(file.with_name(INDEX))}
+    rms = {int(row["cube_index"]): float(row["rms300_jy_beam"]) for row in _read_index(file.with_name(INDEX), ())}
     planes = [int(plane) for plane in rows["cube_index"]]
     with fits.open(file) as hdus:
         cube = next(hdu for hdu in hdus if len(hdu.shape) == 3)
@@ -116,10 +116,9 @@ def _cube_cutouts(source: Source, rows: Table) -> Iterator[CutoutBatch]:
 def _fits_rows(source: Source) -> list[dict[str, Any]]:
     """List the FITS files; their split is that of the table beside them, else the published one."""
     index = source.files[0].with_name(INDEX)
+    splits = dict.fromkeys(_published_test_names(), "test")
     if index.is_file():
-        splits = {row["name"]: row["split"] for row in _read_index(index)}
-    else:
-        splits = dict.fromkeys(_published_test_names(), "test")
+        splits |= {row["name"]: row["split"] for row in _read_index(index, ("name", "split"))}
     return [
         {"id_str": file.stem, "split": splits.get(file.stem, "train"), "file_loc": file.name} for file in source.files
     ]
@@ -142,8 +141,12 @@ def _cube_file(source: Source) -> Path:
     return source.files[0]
 
 
-def _read_index(path: Path) -> list[dict[str, str]]:
+def _read_index(path: Path, needed: Collection[str]) -> list[dict[str, str]]:
     if not path.is_file():
         raise DataError(f"no {path.name} beside the images in {path.parent}; it names each image and its split")
     with path.open(newline="", encoding="utf-8") as stream:
-        return list(csv.DictReader(stream))
+        reader = csv.DictReader(stream)
+        missing = [name for name in needed if name not in (reader.fieldnames or ())]
+        if missing:
+            raise DataError(f"{path} has no column {', '.join(missing)}")
+        return list(reader)

@@ -165,3 +165,22 @@ def test_a_store_of_the_raw_images_gives_the_published_ones_bit_for_bit(data_dir
     assert stretched.dtype == np.uint8
     assert stretched.shape == (26, 1, 150, 150)
     np.testing.assert_array_equal(stretched, published.read(rows))
+
+
+def test_a_raw_image_that_the_table_does_not_name_keeps_its_published_split(data_dir, opened, tmp_path):
+    names = ["100_131.189+021.492_0.2720_0042.73", "200_005.282-000.925_0.1082_0041.40"]
+    for name in names:
+        shutil.copyfile(data_dir / "mirabest" / "fits" / f"{name}.fits", tmp_path / f"{name}.fits")
+    (tmp_path / "mirabest_index.csv").write_text(f"name,split\n{names[1]},val\n")
+    survey, source = opened("mirabest", tmp_path)
+    assert survey.catalog(source)["split"].tolist() == ["test", "val"]
+    (tmp_path / "mirabest_index.csv").write_text(f"id,split\n{names[1]},val\n")
+    with pytest.raises(DataError, match=r"mirabest_index.csv has no column name"):
+        survey.catalog(source)
+
+
+def test_a_tarball_that_is_none_is_refused_in_one_sentence(opened, tmp_path):
+    (tmp_path / "My_batches.tar.gz").write_bytes(b"not found")
+    survey, source = opened("mirabest", tmp_path)
+    with pytest.raises(DataError, match=r"My_batches.tar.gz is damaged or no tar archive"):
+        survey.catalog(source)

@@ -1,0 +1,148 @@
+"""Which sources a transfer trains and tests on, and whether an encoder may be fed them."""
+
+from __future__ import annotations
+
+__all__ = ["check_contract", "labelled_data", "leave_out_test_sources", "matching_tasks", "num_test_sources"]
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from astrofm.card import ClassTask, SurveyCard, VoteTask
+from astrofm.contract import InputContract
+from astrofm.data.crossmatch import near
+from astrofm.data.labels import task_labels
+from astrofm.data.store import CutoutStore
+from astrofm.errors import ContractError, DataError, UsageError
+from astrofm.plan import field_of_view_arcsec, rows_of_splits
+from astrofm.transfer.finetune import LabelledData
+from astrofm.transfer.tasks import find_task
+
+SAME_SOURCE_ARCSEC = 60.0
+"""Separation within which sources of two surveys are taken for one; extended sources have no sharper position."""
+
+
+def num_test_sources(train_store: CutoutStore, test_store: CutoutStore, task: str | None = None) -> int:
+    """Return how many labelled sources a transfer between these stores tests on."""
+    test_task, train_task = matching_tasks(test_store.card, train_store.card, task)
+    return len(labelled_data(train_store, test_store, train_task, test_task)[1].rows)
+
+
+def matching_tasks(
+    test_card: SurveyCard, train_card: SurveyCard, name: str | None
+) -> tuple[ClassTask | VoteTask, ClassTask | VoteTask]:
+    """Return the task of the test survey and the one of the training survey that has the same classes.
+
+    Args:
+        test_card: Survey to test on.
+        train_card: Survey that the labels come from; of its tasks that fit, the one of the same name comes first.
+        name: Task of the test survey; None: its first.
+
+    Raises:
+        UsageError: If the training survey has no task with these classes.
+        UnknownNameError: If the test survey has no task of that name.
+    """
+    test_task = find_task(test_card, name)
+    if test_card.name == train_card.name:
+        return test_task, test_task
+    for candidate in sorted(train_card.tasks, key=lambda task: task.name != test_task.name):
+        if set(candidate.classes) == set(test_task.classes):
+            return test_task, candidate
+    raise UsageError(
+        f"{train_card.name!r} has no task with the classes of {test_card.name!r}'s {test_task.name!r} "
+        f"({', '.join(test_task.classes)})"
+    )
+
+
+def labelled_data(
+    train_store: CutoutStore, test_store: CutoutStore, train_task: ClassTask | VoteTask, test_task: ClassTask | VoteTask
+) -> tuple[LabelledData, LabelledData]:
+    """Return the labelled training rows and test rows; classes are numbered as the training task lists them.
+
+    Labels come from the training split. The test is on the test split of the same survey, or on all of another.
+
+    Raises:
+        DataError: If there is nothing to test on.
+    """
+    train = _rows_with_labels(train_store, train_task, ("train",))
+    same = test_store.card.name == train_store.card.name
+    test = _rows_with_labels(test_store, test_task, ("test",) if same else ("train", "val", "test"))
+    order = np.array([list(train_task.classes).index(name) for name in test_task.classes])
+    if not len(test.rows):
+        raise DataError(f"the store of {test_store.card.name!r} has no labelled test object for {test_task.name!r}")
+    return train, LabelledData(test.store, test.rows, order[test.labels])
+
+
+def _rows_with_labels(store: CutoutStore, task: ClassTask | VoteTask, splits: Sequence[str]) -> LabelledData:
+    labels = task_labels(store.catalog, task, store.votes)
+    rows = rows_of_splits(store, splits)
+    rows = rows[labels[rows] >= 0]
+    return LabelledData(store, rows, labels[rows])
+
+
+def leave_out_test_sources(train: LabelledData, test: LabelledData) -> tuple[LabelledData, int]:
+    """Leave out training rows that are test sources seen by another survey; say how many."""
+    if train.survey == test.survey:
+        return train, 0
+    ra, dec = (train.store.catalog.column(axis)[train.rows] for axis in ("ra", "dec"))
+    test_ra, test_dec = (test.store.catalog.column(axis)[test.rows] for axis in ("ra", "dec"))
+    kept = np.flatnonzero(~near(ra, dec, test_ra, test_dec, SAME_SOURCE_ARCSEC))
+    return train.take(kept), len(train.rows) - len(kept)
+
+
+def check_contract(
+    contract: InputContract, train: CutoutStore, test: CutoutStore, *, adapt_bands: bool, resample: bool
+) -> tuple[str, ...]:
+    """Refuse data the encoder may not be fed; return what was accepted against the contract, and by whom.
+
+    A card's ``transfer`` bridges its two surveys: it answers for the one that is new to a network that knows the other.
+
+    Args:
+        contract: Of the encoder.
+        train: Store the labels come from.
+        test: Store to test on.
+        adapt_bands: Accept bands that the contract does not list.
+        resample: Accept cutouts smaller than the field of view.
+
+    Raises:
+        ContractError: If bands or field of view do not fit and nothing accepts that.
+    """
+    stores = tuple(dict.fromkeys((train, test)))
+    is_planned = test.card.transfer is not None and test.card.transfer.train == train.card.name
+    overrides = []
+    for check, is_accepted, option in (
+        (_band_mismatch, adapt_bands, "--adapt-bands"),
+        (_scale_mismatch, resample, "--resample"),
+    ):
+        found = {store: check(contract, store) for store in stores}
+        is_bridged = is_planned and not all(found.values())
+        for store, error in found.items():
+            if error is None:
+                continue
+            if len(store.card.band_names) != contract.num_channels or not (is_accepted or is_bridged):
+                raise error
+            accepted_by = option if is_accepted else f"the card of {test.card.name!r}"
+            overrides.append(f"{error} (accepted by {accepted_by})")
+    wanted = contract.window_arcsec
+    overrides += [
+        f"the network looks at {wanted:g} arcsec; the scale of {store.card.name!r} is unknown and its cutouts are whole"
+        for store in stores
+        if wanted is not None and field_of_view_arcsec(store) is None
+    ]
+    return tuple(overrides)
+
+
+def _band_mismatch(contract: InputContract, store: CutoutStore) -> ContractError | None:
+    try:
+        contract.check_bands(store.card.name, store.card.band_names)
+    except ContractError as error:
+        return error
+    return None
+
+
+def _scale_mismatch(contract: InputContract, store: CutoutStore) -> ContractError | None:
+    try:
+        contract.check_scale(store.card.name, field_of_view_arcsec(store))
+    except ContractError as error:
+        return error
+    return None
