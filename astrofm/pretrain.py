@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ValidationError
 from torch import nn
 
 from astrofm import plugins
@@ -22,10 +21,10 @@ from astrofm.data.labels import task_labels
 from astrofm.data.loader import Feed, Loader
 from astrofm.data.store import CutoutStore
 from astrofm.encoders.build import EncoderConfig, build_encoder, embed_dim_of
-from astrofm.errors import RecipeError, in_one_line
 from astrofm.listener import Listener, StepInfo
 from astrofm.model import Model, ModelCard
 from astrofm.objectives.base import Objective
+from astrofm.parts import build_view, checked_settings
 from astrofm.plan import Plan, input_plan, make_pipeline, plan_run, rows_of_splits
 from astrofm.recipe import NamedPart, ProbeSettings, Recipe
 from astrofm.retrieval.embed import embed
@@ -33,7 +32,6 @@ from astrofm.run import Run
 from astrofm.training import Checkpoints, fit, steps_of
 from astrofm.transfer.knn import knn_error_leave_one_out
 from astrofm.transfer.tasks import find_task
-from astrofm.views.base import View
 
 LOGGED_EVERY_STEPS = 10
 
@@ -80,8 +78,8 @@ def check_parts(recipe: Recipe) -> None:
         RecipeError: If a setting is misspelt, missing or out of range.
     """
     for part in recipe.views:
-        _settings(plugins.view_part(part.name).config, part, "view")
-    _settings(plugins.objective_part(recipe.objective.name).config, recipe.objective, "objective")
+        checked_settings(plugins.view_part(part.name).config, part, "view")
+    checked_settings(plugins.objective_part(recipe.objective.name).config, recipe.objective, "objective")
     _encoder_settings(recipe)
 
 
@@ -112,7 +110,7 @@ def pretrain(
         Interrupted: If a signal stopped it; ``resume`` continues.
     """
     plan = plan_run(recipe, stores)
-    views = [_build_view(part) for part in recipe.views]
+    views = [build_view(part) for part in recipe.views]
     encoder, encoder_config = _build_encoder(recipe, plan)
     objective = _build_objective(recipe.objective, encoder, recipe.training.seed)
     pipeline = plan.pipeline(views, objective.num_views, recipe.training.seed)
@@ -170,25 +168,8 @@ class _MetricsFile:
                 lines.write(json.dumps(line | pace) + "\n")
 
 
-def _settings(config: type[BaseModel], part: NamedPart, section: str, **fixed: Any) -> Any:
-    """Return the checked settings of a recipe's part.
-
-    Raises:
-        RecipeError: If a setting is misspelt, missing or out of range.
-    """
-    try:
-        return config.model_validate({**part.settings, **fixed})
-    except ValidationError as error:
-        raise RecipeError(f"{section} {part.name!r} of the recipe: {in_one_line(error)}") from error
-
-
-def _build_view(part: NamedPart) -> View:
-    registered = plugins.view_part(part.name)
-    return registered.build(_settings(registered.config, part, "view"))
-
-
 def _encoder_settings(recipe: Recipe) -> EncoderConfig:
-    config: EncoderConfig = _settings(EncoderConfig, recipe.encoder, "encoder", name=recipe.encoder.name)
+    config: EncoderConfig = checked_settings(EncoderConfig, recipe.encoder, "encoder", name=recipe.encoder.name)
     return config
 
 
@@ -199,7 +180,7 @@ def _build_encoder(recipe: Recipe, plan: Plan) -> tuple[nn.Module, EncoderConfig
 
 def _build_objective(part: NamedPart, encoder: nn.Module, seed: int) -> Objective:
     registered = plugins.objective_part(part.name)
-    settings = _settings(registered.config, part, "objective")
+    settings = checked_settings(registered.config, part, "objective")
     with torch.random.fork_rng(devices=[]):
         # Not torch.manual_seed, which also seeds the generators of the GPUs.
         torch.default_generator.manual_seed(seed)

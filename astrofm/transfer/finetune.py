@@ -9,6 +9,7 @@ from __future__ import annotations
 
 __all__ = ["FinetuneConfig", "LabelledData", "finetune"]
 
+import gc
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
@@ -18,7 +19,6 @@ import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from astrofm import plugins
 from astrofm.contract import InputContract
 from astrofm.data.loader import Feed, Loader
 from astrofm.data.store import CutoutStore
@@ -26,10 +26,10 @@ from astrofm.encoders.build import embed_dim_of, layer_groups
 from astrofm.errors import DataError, RecipeError, in_one_line
 from astrofm.objectives.supervised import Supervised, SupervisedConfig
 from astrofm.optimizer import OptimizerConfig
+from astrofm.parts import build_view
 from astrofm.plan import input_plan, make_pipeline
 from astrofm.recipe import NamedPart, apply_change
 from astrofm.training import fit, steps_of
-from astrofm.views.base import View
 from astrofm.views.pipeline import ViewPipeline
 
 DEFAULT_VIEWS = (
@@ -137,7 +137,7 @@ def finetune(
     batch_size = min(config.batch_size, len(train.rows))
     labels: Mapping[str, NDArray[np.int64]] = {"label": train.labels}
     loader = Loader((Feed(train.survey, train.store, train.rows, labels),), batch_size, seed)
-    views = [_build_view(part) for part in config.views]
+    views = [build_view(part) for part in config.views]
     inputs = {train.survey: input_plan(train.store)}
     fit(
         objective,
@@ -148,15 +148,9 @@ def finetune(
         layers=[*layer_groups(encoder), list(objective.head.parameters())],
         device=device,
     )
-    return _predict(objective, contract, test, device)
-
-
-def _build_view(part: NamedPart) -> View:
-    registered = plugins.view_part(part.name)
-    try:
-        return registered.build(registered.config.model_validate(part.settings))
-    except ValidationError as error:
-        raise RecipeError(f"fine-tuning settings: view {part.name!r}: {in_one_line(error)}") from error
+    predicted = _predict(objective, contract, test, device)
+    gc.collect()  # trainer and network point at each other: without this, many fits pile up in memory
+    return predicted
 
 
 def _predict(objective: Supervised, contract: InputContract, data: LabelledData, device: str) -> NDArray[np.int64]:

@@ -1,0 +1,43 @@
+"""From the named parts of a recipe to the things they name, with checked settings."""
+
+from __future__ import annotations
+
+__all__ = ["build_view", "checked_settings"]
+
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from astrofm import plugins
+from astrofm.errors import RecipeError, in_one_line
+from astrofm.recipe import NamedPart
+from astrofm.views.base import View
+
+
+def checked_settings(config: type[BaseModel], part: NamedPart, section: str, **fixed: Any) -> Any:
+    """Return the settings of a part as its configuration class.
+
+    Args:
+        config: The class, as the registry gives it.
+        part: Name and settings, as the recipe has them.
+        section: Where it stands, for the message: ``view``, ``encoder``, ``objective``.
+        **fixed: Settings that follow from elsewhere.
+
+    Raises:
+        RecipeError: If a setting is misspelt, missing or out of range.
+    """
+    try:
+        return config.model_validate({**part.settings, **fixed})
+    except ValidationError as error:
+        raise RecipeError(f"{section} {part.name!r} of the recipe: {in_one_line(error)}") from error
+
+
+def build_view(part: NamedPart) -> View:
+    """Return the view a recipe names.
+
+    Raises:
+        UnknownNameError: If no plugin registers it.
+        RecipeError: If a setting is misspelt, missing or out of range.
+    """
+    registered = plugins.view_part(part.name)
+    return registered.build(checked_settings(registered.config, part, "view"))
