@@ -11,7 +11,7 @@ demo: $(VENV)/.ready ## run the main job offline on mock data and write astrofm-
 	$(BIN)/astrofm demo
 
 test: $(VENV)/.ready ## run the tests
-	$(BIN)/pytest -n 2 -m "not slow and not gpu and not network"
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m "not slow and not gpu and not network"
 
 lint: $(VENV)/.ready ## format, lint, types and import rules
 	$(BIN)/ruff format --check .
