@@ -187,7 +187,7 @@ class Splits(_Frozen):
     """How the rows were divided into train, val and test."""
 
     scheme: str
-    """``published``: the catalogue's ``split`` column. ``stratified``: drawn here, seeded by the id."""
+    """``published``: the catalogue's ``split`` column. ``by-id``: drawn here, by a hash of the id."""
     how: str = ""
     test_fraction: float = Field(default=0.2, gt=0, lt=1)
 

@@ -167,6 +167,13 @@ def _near_excluded(
         other = stores[plugins.survey(exclusion.survey).name]
         others = rows_of_splits(other, (exclusion.split,))
         other_ra, other_dec = (other.catalog.column(axis)[others] for axis in ("ra", "dec"))
+        unplaced = int(np.isnan(ra).sum() + np.isnan(other_ra).sum())
+        if unplaced:
+            raise DataError(
+                f"{unplaced} sources of {store.card.name!r} and {other.card.name!r} have no position, so those near "
+                f"the {exclusion.split} split of {other.card.name!r} cannot be left out: train on another survey, or "
+                "take the exclusion out of the recipe's data.exclude"
+            )
         out |= near(ra, dec, other_ra, other_dec, exclusion.radius_arcsec)
     return out
 

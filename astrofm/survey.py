@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from astrofm.card import Product, SurveyCard
-from astrofm.errors import DataError
+from astrofm.errors import DataError, one_of
 from astrofm.schema import VoteSchema
 
 if TYPE_CHECKING:
@@ -47,14 +47,17 @@ def find_source(card: SurveyCard, path: Path, product: str | None = None) -> Sou
 
     Raises:
         DataError: If nothing is there, or nothing that the card knows.
+        UnknownNameError: If the card has no product of that name.
     """
+    if product is not None and product not in card.products:
+        raise one_of(f"product of {card.name!r}", product, card.products)
     if not path.exists():
         raise DataError(f"no folder or file at {path}, where the archive of {card.name!r} was looked for")
     for name, candidate in card.products.items():
         if product in (None, name) and _holds(path, candidate.pattern):
             return Source(path, name, candidate)
     patterns = ", ".join(f"{p.pattern} ({name})" for name, p in card.products.items() if product in (None, name))
-    raise DataError(f"{path} holds no product of {card.name!r}; looked for {patterns or f'product {product!r}'}")
+    raise DataError(f"{path} holds no product of {card.name!r}; looked for {patterns}")
 
 
 def _holds(path: Path, pattern: str) -> bool:

@@ -68,7 +68,7 @@ def test_page_is_whole_and_shows_both_surveys(shown):
 
 def test_page_says_mock_on_top_and_in_the_heading_of_each_survey(shown):
     html = (shown[0] / "report.html").read_text(encoding="utf-8")
-    assert "Mock data: made up by a sky model" in html
+    assert "Mock data from a sky model" in html
     headings = re.findall(r"<h2[^>]*>(.*?)</h2>", html)
     for title in TITLES:
         (heading,) = [heading for heading in headings if title in heading]

@@ -14,7 +14,7 @@ import pytest
 import torch
 import yaml
 
-from astrofm import hookspecs, survey
+from astrofm import card, hookspecs, survey
 from astrofm.data.ingest import ingest
 from astrofm.objectives.base import Objective
 from astrofm.survey import Survey
@@ -26,18 +26,18 @@ BLOCKS = {
     for match in re.finditer(r"```\w+\n(?P<body># (?P<name>[\w./-]+)\n.*?)```", PAGE.read_text(encoding="utf-8"), re.S)
 }
 MODELS = {
-    "card": survey.SurveyCard,
-    "product": survey.Product,
+    "card": card.SurveyCard,
+    "product": card.Product,
     "anywhere": (
-        survey.Band,
-        survey.Beam,
-        survey.Archive,
-        survey.ProductInput,
-        survey.Splits,
-        survey.Transfer,
-        survey.FolderLayout,
-        survey.ClassTask,
-        survey.VoteTask,
+        card.Band,
+        card.Beam,
+        card.Archive,
+        card.ProductInput,
+        card.Splits,
+        card.Transfer,
+        card.FolderLayout,
+        card.ClassTask,
+        card.VoteTask,
     ),
 }
 

@@ -167,3 +167,14 @@ def normalise(card, **constants):
     given = yaml.safe_load(card.read_text())
     given["products"]["fits"]["input"].update(measured_on="the test", **constants)
     card.write_text(yaml.safe_dump(given))
+
+
+def test_an_exclusion_is_refused_where_positions_are_unknown(radio_recipe, tmp_path, write_card, write_field):
+    cards = [write_card(tmp_path / f"{name}.yaml", name=name) for name in ("near", "test")]
+    archives = [
+        write_field(tmp_path / "near", [1.0, float("nan"), 3.0], [0.0, float("nan"), 0.0], ["train"] * 3),
+        write_field(tmp_path / "test", [50.0, 60.0], [0.0, 0.0], ["test", "train"]),
+    ]
+    stores = {store.card.name: store for store in map(stored, cards, archives)}
+    with pytest.raises(DataError, match="1 sources of 'near' and 'test' have no position"):
+        plan_run(recipe_for(radio_recipe, cards[0], exclude=exclude(cards[1])), stores)

@@ -6,7 +6,7 @@ import yaml
 from pydantic import ValidationError
 
 from astrofm.card import Band, Fact, ProductInput, Step, SurveyCard
-from astrofm.errors import DataError, RecipeError
+from astrofm.errors import DataError, RecipeError, UnknownNameError
 from astrofm.survey import Survey, find_source
 
 
@@ -142,8 +142,6 @@ def test_a_source_that_is_missing_or_of_another_kind_is_one_sentence(card, tmp_p
     with pytest.raises(DataError, match=r"holds no product of 'test-field'; looked for \*\.fits \(fits\)"):
         find_source(card, tmp_path)
     (tmp_path / "a.fits").touch()
-    with pytest.raises(DataError, match="looked for product 'cube'"):
-        find_source(card, tmp_path, "cube")
     assert find_source(card, Path(tmp_path), "fits").product_name == "fits"
 
 
@@ -164,3 +162,9 @@ def test_a_card_whose_numbers_cannot_be_is_refused(card, changes, message):
         (product if key in product or key == "input" else given)[key] = value
     with pytest.raises(ValidationError, match=message):
         SurveyCard.model_validate(given)
+
+
+def test_a_product_that_the_card_does_not_have_is_refused_with_those_it_has(radio_card_folder):
+    card = Survey.from_yaml(radio_card_folder / "card.yaml").card
+    with pytest.raises(UnknownNameError, match=f"known: {', '.join(card.products)}"):
+        find_source(card, radio_card_folder / "archive", "cubes")

@@ -23,7 +23,7 @@ def assign_splits(catalog: Catalog, splits: Splits) -> NDArray[np.str_]:
     """Return the split of each row.
 
     ``published`` keeps the catalogue's own ``split`` column (``valid`` and ``validation`` are read as ``val``).
-    ``stratified`` draws from the id of each row alone, see :func:`split_of`: a row never changes sides because others
+    ``by-id`` draws from the id of each row alone, see :func:`split_of`: a row never changes sides because others
     were added, and every class is divided in the same proportion up to counting noise.
 
     Args:
@@ -37,14 +37,14 @@ def assign_splits(catalog: Catalog, splits: Splits) -> NDArray[np.str_]:
         DataError: If the published column is missing or holds another word.
         UnknownNameError: If there is no such scheme.
     """
-    if splits.scheme == "stratified":
+    if splits.scheme == "by-id":
         return np.array([split_of(name, splits.test_fraction) for name in catalog.column("id_str")], dtype="<U5")
     if splits.scheme != "published":
-        raise one_of("split scheme", splits.scheme, ("published", "stratified"))
+        raise one_of("split scheme", splits.scheme, ("published", "by-id"))
     if "split" not in catalog.columns:
         raise DataError(
             "the card says that the splits are published and the catalogue has no 'split' column; "
-            "map the table's own column to it, or set the scheme to 'stratified'"
+            "map the table's own column to it, or set the scheme to 'by-id'"
         )
     published = np.char.lower(np.char.strip(catalog.column("split").astype(np.str_)))
     published = np.where(np.isin(published, ("valid", "validation")), "val", published)

@@ -264,7 +264,7 @@ class Batched(Survey):
 @pytest.fixture
 def batched(survey) -> Batched:
     product = {"pattern": "*.fits", "shape": [1, 24, 24], "unit": "", "dtype": "uint8"}
-    given = survey.card.model_dump() | {"products": {"bytes": product}, "splits": {"scheme": "stratified"}}
+    given = survey.card.model_dump() | {"products": {"bytes": product}, "splits": {"scheme": "by-id"}}
     return Batched(type(survey.card).model_validate(given))
 
 

@@ -18,7 +18,7 @@ def catalog(ids, **columns):
 @given(st.sets(st.text(alphabet="abcdef0123456789", min_size=1), min_size=2), st.floats(0.01, 0.99))
 def test_the_split_of_an_object_depends_on_its_id_alone(ids, test_fraction):
     ids = sorted(ids)
-    splits = Splits(scheme="stratified", test_fraction=test_fraction)
+    splits = Splits(scheme="by-id", test_fraction=test_fraction)
     together = dict(zip(ids, assign_splits(catalog(ids), splits), strict=True))
     alone = {name: assign_splits(catalog([name]), splits)[0] for name in reversed(ids)}
     assert together == alone
@@ -34,7 +34,7 @@ def test_a_larger_test_fraction_only_adds_to_the_test_split(id_str, fraction):
 def test_every_class_is_divided_in_the_same_proportion():
     ids = [f"J{number:06d}" for number in range(20_000)]
     label = np.arange(len(ids)) % 10 == 0
-    is_test = assign_splits(catalog(ids), Splits(scheme="stratified", test_fraction=0.2)) == "test"
+    is_test = assign_splits(catalog(ids), Splits(scheme="by-id", test_fraction=0.2)) == "test"
     for members in (label, ~label):
         assert is_test[members].mean() == pytest.approx(0.2, abs=4 * np.sqrt(0.16 / members.sum()))
 
