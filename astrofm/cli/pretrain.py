@@ -32,6 +32,7 @@ def pretrain(
     as_json: AsJson = False,
 ) -> None:
     """Pretrain without labels; leaves a run whose model 'astrofm transfer' takes."""
+    from astrofm import plugins
     from astrofm import pretrain as library
     from astrofm.home import home
     from astrofm.interruption import Interrupted
@@ -41,8 +42,10 @@ def pretrain(
     library.check_parts(recipe)
     with progress() as listener:
         stores = find_stores(library.needed_surveys(recipe), store, mock=mock, seed=seed, listener=listener)
-    folder = out or home() / "runs" / recipe.name
-    if any(found.is_mock for found in stores.values()):
+    is_mock = any(found.is_mock for found in stores.values())
+    trained = [plugins.survey(choice.name).name for choice in recipe.data.surveys]
+    folder = out or home() / "runs" / "-".join([recipe.name, *trained, *(["mock"] if is_mock else [])])
+    if is_mock:
         warn("the data is mock: for trying out, not for science")
     note(f"recipe {recipe.name!r}, run {folder}")
     try:
