@@ -66,6 +66,8 @@ class DemoSettings(BaseModel):
 
     surveys: tuple[SurveyDemo, ...]
     finetune_epochs: int = Field(gt=0)
+    finetune_batch_size: int = Field(default=8, gt=1)
+    """Small, so that a network from random weights gets enough steps from few labels."""
     num_similar: int = Field(gt=0)
     seed: int = 0
 
@@ -178,7 +180,7 @@ def _run_one(
         model=model,
         model_name=str(run.path),
         seeds=one.seeds,
-        finetune_config=FinetuneConfig(epochs=settings.finetune_epochs),
+        finetune_config=FinetuneConfig(epochs=settings.finetune_epochs, batch_size=settings.finetune_batch_size),
         device=device,
         listener=listener,
     )
