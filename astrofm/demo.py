@@ -24,7 +24,7 @@ from astrofm.data.loader import Feed, Loader
 from astrofm.data.store import CutoutStore
 from astrofm.errors import UsageError
 from astrofm.home import shipped
-from astrofm.listener import Listener
+from astrofm.listener import Listener, Progress
 from astrofm.model import Model
 from astrofm.plan import input_plan, make_pipeline
 from astrofm.pretrain import PretrainResult, pretrain
@@ -43,7 +43,6 @@ from astrofm.views.stretch import Stretch
 NUM_SHOWN = 10
 """Cutouts at the head of a survey's part of the report."""
 
-Progress = Callable[[int, int, str], None]
 Say = Callable[[str], None]
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-__all__ = ["Listener", "Pace", "StepInfo"]
+__all__ = ["Listener", "Pace", "Progress", "StepInfo"]
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
+
+Progress = Callable[[int, int, str], None]
+"""Called with (done, total, what) during a long job that is not training."""
 
 
 @dataclass(frozen=True)

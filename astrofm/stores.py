@@ -6,7 +6,7 @@ __all__ = ["find_stores", "mock_store"]
 
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -16,10 +16,8 @@ from astrofm.data.partial import partial_of
 from astrofm.data.store import CutoutStore
 from astrofm.errors import StoreError, UsageError
 from astrofm.home import home, store_path
+from astrofm.listener import Progress
 from astrofm.survey import Survey
-
-Progress = Callable[[int, int, str], None]
-"""Called with (done, total, what) while a store is made."""
 
 
 def find_stores(

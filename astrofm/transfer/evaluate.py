@@ -18,6 +18,7 @@ from astrofm.data.labels import draw_labels
 from astrofm.data.store import CutoutStore
 from astrofm.encoders.build import EncoderConfig, build_encoder
 from astrofm.errors import UsageError
+from astrofm.listener import Progress
 from astrofm.model import Model
 from astrofm.plan import make_contract
 from astrofm.recipe import Recipe
@@ -31,9 +32,6 @@ from astrofm.transfer.report import TransferReport, TransferRow
 
 MODES = ("linear", "knn", "finetune")
 NUM_NEIGHBOURS = 20
-
-Progress = Callable[[int, int, str], None]
-"""Called with (done, total, what)."""
 
 
 @dataclass(frozen=True)

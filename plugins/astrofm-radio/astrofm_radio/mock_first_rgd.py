@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from astrofm import SurveyCard
-from astrofm.mock.radio import render_radio, sample_radio_source
+from astrofm.mock.radio import sample_radio_source
 from astrofm.mock.seeding import object_rng
 from astrofm_radio.archives import mark_mock
-from astrofm_radio.mock_fits import random_position, resolution
+from astrofm_radio.mock_fits import random_position, render
 from astrofm_radio.mock_mirabest import NOISE_JY_PER_BEAM
 
 if TYPE_CHECKING:
@@ -65,16 +65,8 @@ def _add(archive: h5py.File, card: SurveyCard, number: int, seed: int) -> None:
     splits = np.array(list(SPLIT_COUNTS.values()))
     split = str(rng.choice(list(SPLIT_COUNTS), p=splits / splits.sum()))
     ra, dec = (round(value, 3) for value in random_position(rng, (110.0, 260.0), (0.0, 60.0)))
-    beam, pixel_scale_arcsec = resolution(card)
-    image = render_radio(
-        sample_radio_source(rng, MORPHOLOGIES[label]),
-        object_rng(seed, number, 1),
-        size_pix=SIZE_PIX,
-        pixel_scale_arcsec=pixel_scale_arcsec,
-        bmaj_arcsec=beam.bmaj_arcsec,
-        bmin_arcsec=beam.bmin_arcsec,
-        bpa_deg=beam.bpa_deg,
-        noise_jy_per_beam=NOISE_JY_PER_BEAM,
+    image = render(
+        sample_radio_source(rng, MORPHOLOGIES[label]), object_rng(seed, number, 1), card, SIZE_PIX, NOISE_JY_PER_BEAM
     )
     file = f"{FOLDERS[label]}/{ra}_{dec}_{label}_Mock.png"
     group = archive.create_group(f"data_{number}", track_times=False)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from astrofm import SurveyCard
 from astrofm.card import Beam
 from astrofm.errors import DataError
+from astrofm.mock.radio import RadioSource, render_radio
 
 
 def random_position(
@@ -33,6 +34,37 @@ def resolution(card: SurveyCard) -> tuple[Beam, float]:
     if beam is None or pixel_scale_arcsec is None:
         raise DataError(f"the card of {card.name!r} gives no beam or no pixel scale, which mock images need")
     return beam, pixel_scale_arcsec
+
+
+def render(
+    source: RadioSource, rng: np.random.Generator, card: SurveyCard, size_pix: int, noise_jy_per_beam: float
+) -> NDArray[np.float32]:
+    """Return a source as a survey would see it, under the beam and on the pixels of its card.
+
+    Args:
+        source: What is drawn.
+        rng: Of the noise and of what else is in the field.
+        card: Gives beam and pixel scale.
+        size_pix: Side of the image.
+        noise_jy_per_beam: Standard deviation of the noise.
+
+    Returns:
+        Brightness in Jy/beam. Shape: (y, x).
+
+    Raises:
+        DataError: If the card does not know its beam or pixel scale.
+    """
+    beam, pixel_scale_arcsec = resolution(card)
+    return render_radio(
+        source,
+        rng,
+        size_pix=size_pix,
+        pixel_scale_arcsec=pixel_scale_arcsec,
+        bmaj_arcsec=beam.bmaj_arcsec,
+        bmin_arcsec=beam.bmin_arcsec,
+        bpa_deg=beam.bpa_deg,
+        noise_jy_per_beam=noise_jy_per_beam,
+    )
 
 
 def write_mock_fits(

@@ -9,11 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from astrofm import SurveyCard
-from astrofm.mock.radio import render_radio, sample_radio_source
+from astrofm.mock.radio import sample_radio_source
 from astrofm.mock.seeding import object_rng
 from astrofm_radio.archives import mark_mock
 from astrofm_radio.mightee import ANSWERS, VOTES
-from astrofm_radio.mock_fits import random_position, resolution, write_mock_fits
+from astrofm_radio.mock_fits import random_position, render, resolution, write_mock_fits
 
 SIZE_PIX = 114
 NOISE_JY_PER_BEAM = 2e-6
@@ -58,16 +58,7 @@ def _write_object(card: SurveyCard, number: int, seed: int, out: Path) -> list[o
     size_arcsec = min(source.angular_size_arcsec, 90.0)
     source = replace(source, flux_jy=FAINTER * source.flux_jy, angular_size_arcsec=size_arcsec)
     beam, pixel_scale_arcsec = resolution(card)
-    image = render_radio(
-        source,
-        object_rng(seed, number, 1),
-        size_pix=SIZE_PIX,
-        pixel_scale_arcsec=pixel_scale_arcsec,
-        bmaj_arcsec=beam.bmaj_arcsec,
-        bmin_arcsec=beam.bmin_arcsec,
-        bpa_deg=beam.bpa_deg,
-        noise_jy_per_beam=NOISE_JY_PER_BEAM,
-    )
+    image = render(source, object_rng(seed, number, 1), card, SIZE_PIX, NOISE_JY_PER_BEAM)
     sky = SkyCoord(ra * u.deg, dec * u.deg)
     right_ascension = sky.ra.to_string(u.hourangle, sep="", precision=2, pad=True)
     declination = sky.dec.to_string(u.deg, sep="", precision=1, pad=True, alwayssign=True)

@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from astrofm import SurveyCard
-from astrofm.mock.radio import RadioSource, render_radio, sample_radio_source
+from astrofm.mock.radio import RadioSource, sample_radio_source
 from astrofm.mock.seeding import object_rng
 from astrofm_radio.archives import mark_mock
 from astrofm_radio.mirabest import INDEX
-from astrofm_radio.mock_fits import random_position, resolution, write_mock_fits
+from astrofm_radio.mock_fits import random_position, render, resolution, write_mock_fits
 from astrofm_radio.source_names import CLASSES, SourceName
 
 CLASS_COUNTS = (339, 49, 9, 191, 3, 432, 4, 195, 19, 15)
@@ -40,16 +40,7 @@ def write_mock_mirabest(card: SurveyCard, n: int, seed: int, out: Path) -> Path:
     index = []
     for number in range(n):
         name, source, split = _draw(object_rng(seed, number))
-        image = render_radio(
-            source,
-            object_rng(seed, number, 1),
-            size_pix=SIZE_PIX,
-            pixel_scale_arcsec=pixel_scale_arcsec,
-            bmaj_arcsec=beam.bmaj_arcsec,
-            bmin_arcsec=beam.bmin_arcsec,
-            bpa_deg=beam.bpa_deg,
-            noise_jy_per_beam=NOISE_JY_PER_BEAM,
-        )
+        image = render(source, object_rng(seed, number, 1), card, SIZE_PIX, NOISE_JY_PER_BEAM)
         _blank_edge(image, number, object_rng(seed, number, 2))
         path = out / f"{name}.fits"
         position = (name.ra, name.dec)
