@@ -11,9 +11,9 @@ __all__ = [
     "Beam",
     "ClassTask",
     "Fact",
-    "FolderLayout",
     "Product",
     "ProductInput",
+    "QualityRules",
     "Splits",
     "Step",
     "SurveyCard",
@@ -29,6 +29,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from astrofm.errors import RecipeError, in_one_line
+from astrofm.forms import ArraysLayout, FolderLayout, MosaicLayout, PicturesLayout
 
 T = TypeVar("T")
 
@@ -199,15 +200,17 @@ class Transfer(_Frozen):
     test: str
 
 
-class FolderLayout(_Frozen):
-    """A folder of images and a table: all that a survey without code needs."""
+class QualityRules(_Frozen):
+    """Which images are not taken into a store; each is counted with its reason."""
 
-    images: str = ""
-    """Pattern of the image files; empty: that of the product."""
-    table: str
-    """Name of the table in the folder (CSV, ECSV, FITS, VOTable or Parquet)."""
-    columns: dict[str, str] = {}
-    """Column of the contract (``id_str``, ``ra``, ``dec``, ``label``, ``split``, ``file_loc``) to the table's own."""
+    max_missing: float = Field(default=0.25, ge=0, lt=1)
+    """Largest part of the pixels that may be missing."""
+    max_saturated: float = Field(default=0.5, gt=0, le=1)
+    """Largest part of the pixels that may stand at the top of their range: 255 in an 8-bit picture."""
+    duplicates: Literal["reject", "keep"] = "reject"
+    """What becomes of an image whose pixels are those of an earlier row, bit for bit."""
+    near_duplicates_arcsec: float | None = Field(default=None, gt=0)
+    """Rows closer than this to an earlier row that was taken are rejected; by default positions are not compared."""
 
 
 class SurveyCard(_Frozen):
@@ -245,7 +248,11 @@ class SurveyCard(_Frozen):
     recipe: str
     quick_recipe: str
     transfer: Transfer | None = None
+    quality: QualityRules = QualityRules()
     folder: FolderLayout | None = None
+    mosaic: MosaicLayout | None = None
+    arrays: ArraysLayout | None = None
+    pictures: PicturesLayout | None = None
 
     @model_validator(mode="after")
     def _has_a_resolution(self) -> Self:
@@ -253,6 +260,13 @@ class SurveyCard(_Frozen):
             raise ValueError("a radio survey needs 'beam' (a value, or {unknown: what would settle it})")
         if self.domain == "optical" and self.psf_fwhm_arcsec is None:
             raise ValueError("an optical survey needs 'psf_fwhm_arcsec' (a value, or {unknown: what would settle it})")
+        return self
+
+    @model_validator(mode="after")
+    def _lies_in_one_form(self) -> Self:
+        given = [name for name in ("folder", "mosaic", "arrays", "pictures") if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise ValueError(f"an archive lies in one form; the card gives {' and '.join(given)}")
         return self
 
     @model_validator(mode="after")

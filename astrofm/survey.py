@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-__all__ = ["Source", "Survey", "find_source"]
+__all__ = ["FormReader", "Source", "Survey", "find_source"]
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -18,6 +19,14 @@ if TYPE_CHECKING:
     from astropy.table import Table
 
     from astrofm.data.cutouts import Cutout, CutoutBatch, Rejected
+
+_FORMS = {
+    "folder": "astrofm.data.folder",
+    "mosaic": "astrofm.data.mosaic",
+    "arrays": "astrofm.data.arrays",
+    "pictures": "astrofm.data.picture_tables",
+}
+"""Section of the card that says how an archive lies on disk, and the module whose ``READER`` reads that form."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +44,16 @@ class Source:
         if self.path.is_file():
             return [self.path]
         return sorted(self.path.glob(self.product.pattern))
+
+
+@dataclass(frozen=True)
+class FormReader:
+    """What serves an archive from its card alone: the methods of :class:`Survey` as functions of the card."""
+
+    catalog: Callable[[SurveyCard, Source], Table]
+    cutouts: Callable[[SurveyCard, Source, Table], Iterator[Cutout | CutoutBatch | Rejected]]
+    mock: Callable[[SurveyCard, int, int, Path], Path]
+    files: Callable[[SurveyCard, Source, Table], Iterable[Path]]
 
 
 def find_source(card: SurveyCard, path: Path, product: str | None = None) -> Source:
@@ -69,8 +88,9 @@ def _holds(path: Path, pattern: str) -> bool:
 class Survey:
     """A survey as plugins register it: its card, catalogue, cutouts and mock archive.
 
-    This class serves a folder of FITS images and a table from the card alone (its ``folder`` section). A survey in
-    another archive format subclasses it and overrides :meth:`catalog`, :meth:`cutouts` and :meth:`mock`.
+    This class serves an archive from the card alone where that has a section for the form it lies in (``folder``,
+    ``mosaic``, ``arrays`` or ``pictures``, see :mod:`astrofm.forms`). A survey in another archive format subclasses it
+    and overrides :meth:`catalog`, :meth:`cutouts` and :meth:`mock`.
     """
 
     def __init__(self, card: SurveyCard, votes: VoteSchema | None = None) -> None:
@@ -108,9 +128,7 @@ class Survey:
         Raises:
             DataError: If the archive is not what the card says.
         """
-        from astrofm.data.folder import folder_catalog
-
-        return folder_catalog(self.card, source)
+        return self._reader().catalog(self.card, source)
 
     def cutouts(self, source: Source, rows: Table) -> Iterator[Cutout | CutoutBatch | Rejected]:
         """Read the cutouts of some rows of :meth:`catalog`, in order.
@@ -122,9 +140,19 @@ class Survey:
         Yields:
             For each row, in order, a cutout or the reason why there is none; several rows may come as one batch.
         """
-        from astrofm.data.folder import folder_cutouts
+        yield from self._reader().cutouts(self.card, source, rows)
 
-        yield from folder_cutouts(self.card, source, rows)
+    def files(self, source: Source, rows: Table) -> Iterable[Path]:
+        """Return the files that decide what a store of this archive holds.
+
+        Args:
+            source: The archive.
+            rows: The whole of :meth:`catalog`.
+
+        Returns:
+            Files, and folders that stand for all files in them; those that do not exist are left out by the caller.
+        """
+        return self._reader().files(self.card, source, rows) if self._form else source.files
 
     def mock(self, n: int, seed: int, out: Path) -> Path:
         """Write a small archive of made-up sources in the survey's own format.
@@ -137,7 +165,18 @@ class Survey:
         Returns:
             The path to hand to ``--source``. Every file says that its content is mock.
         """
-        from astrofm.data.folder import folder_mock
+        return self._reader().mock(self.card, n, seed, out)
 
-        path: Path = folder_mock(self.card, n, seed, out)
-        return path
+    @property
+    def _form(self) -> str:
+        """The section of the card that says how the archive lies on disk; empty where code reads it."""
+        return next((name for name in _FORMS if getattr(self.card, name) is not None), "")
+
+    def _reader(self) -> FormReader:
+        if not self._form:
+            raise DataError(
+                f"the card of {self.name!r} does not say how its archive lies on disk: give it one of the sections "
+                f"{', '.join(_FORMS)}, or a plugin that reads it"
+            )
+        reader: FormReader = import_module(_FORMS[self._form]).READER
+        return reader

@@ -14,7 +14,7 @@ import pytest
 import torch
 import yaml
 
-from astrofm import card, hookspecs, survey
+from astrofm import card, forms, hookspecs, survey
 from astrofm.data.ingest import ingest
 from astrofm.objectives.base import Objective
 from astrofm.survey import Survey
@@ -35,7 +35,12 @@ MODELS = {
         card.ProductInput,
         card.Splits,
         card.Transfer,
-        card.FolderLayout,
+        card.QualityRules,
+        forms.Extensions,
+        forms.FolderLayout,
+        forms.MosaicLayout,
+        forms.ArraysLayout,
+        forms.PicturesLayout,
         card.ClassTask,
         card.VoteTask,
     ),

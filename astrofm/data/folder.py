@@ -6,7 +6,7 @@ without one by the id, which then is the name of the file without its suffix.
 
 from __future__ import annotations
 
-__all__ = ["folder_catalog", "folder_cutouts", "folder_mock"]
+__all__ = ["READER", "folder_catalog", "folder_cutouts", "folder_mock"]
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -16,14 +16,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 from astropy.table import Table, vstack
 
-from astrofm.card import FolderLayout, Product, SurveyCard
+from astrofm.card import Product, SurveyCard
 from astrofm.data.catalog import SYNONYMS, checked_ids
 from astrofm.data.cutouts import Cutout, Rejected
 from astrofm.data.fits import read_cutout
 from astrofm.data.images import PICTURE_SUFFIXES, read_picture
 from astrofm.data.tables import read_table
 from astrofm.errors import DataError
-from astrofm.survey import Source
+from astrofm.forms import FolderLayout
+from astrofm.survey import FormReader, Source
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -105,6 +106,17 @@ def folder_mock(card: SurveyCard, n: int, seed: int, out: Path) -> Path:
     from astrofm.data.folder_mock import write_folder
 
     return write_folder(card, _layout(card), n, seed, out)
+
+
+def folder_files(card: SurveyCard, source: Source, rows: Table) -> set[Path]:
+    """Return the images that the folder and its table lead to, and the table."""
+    if not source.path.is_dir():
+        return set(source.files)
+    images = map(str, rows["file_loc"]) if "file_loc" in rows.colnames else ()
+    return {*source.files, *(source.path / name for name in (_layout(card).table, *images))}
+
+
+READER = FormReader(folder_catalog, folder_cutouts, folder_mock, folder_files)
 
 
 def _layout(card: SurveyCard) -> FolderLayout:

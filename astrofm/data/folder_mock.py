@@ -14,12 +14,13 @@ from astropy.table import Table
 from numpy.typing import NDArray
 from PIL import Image
 
-from astrofm.card import Band, ClassTask, FolderLayout, Product, SurveyCard, VoteTask
+from astrofm.card import Band, ClassTask, Product, SurveyCard, VoteTask
 from astrofm.data.images import PICTURE_SUFFIXES
 from astrofm.data.splits import split_of
 from astrofm.data.tables import write_table
 from astrofm.data.units import unit_factor
 from astrofm.errors import DataError
+from astrofm.forms import FolderLayout
 from astrofm.mock.optical import render_galaxy, sample_galaxy, to_rgb
 from astrofm.mock.radio import render_radio, sample_radio_source
 from astrofm.mock.seeding import object_rng

@@ -25,7 +25,7 @@ SHARD_BYTES = 64_000_000
 RANGE_BYTES = 32_000_000
 
 ENCODING_TYPE = "astrofm-store"
-ENCODING_VERSION = 1
+ENCODING_VERSION = 2
 
 
 class Layout(BaseModel):

@@ -29,6 +29,7 @@ from pydantic import BaseModel, ConfigDict
 
 from astrofm.card import SurveyCard
 from astrofm.data.layout import ENCODING_VERSION, Layout
+from astrofm.data.options import NO_CHANGES, IngestOptions
 from astrofm.schema import VoteSchema
 
 MANIFEST = "manifest.json"
@@ -90,8 +91,8 @@ class MadeFrom(_Frozen):
     """Of the survey's whole catalogue, rejected rows included."""
     sources: tuple[SourceFile, ...]
     layout: Layout
-    rules: dict[str, float]
-    """Thresholds by which cutouts were judged."""
+    options: IngestOptions = NO_CHANGES
+    """What was changed about the images."""
 
     def differences(self, other: Self) -> list[str]:
         """Return in words what differs from another store's parameters; empty where nothing does."""
@@ -110,7 +111,7 @@ class MadeFrom(_Frozen):
             found.append(f"the source ({', '.join(changed[:3])}{more})")
         if self.catalogue_sha256 != other.catalogue_sha256:
             found.append("the catalogue")
-        named = {"the vote schema": "votes", "the layout": "layout", "the rules of rejection": "rules"}
+        named = {"the vote schema": "votes", "the layout": "layout", "the options": "options"}
         return found + [words for words, key in named.items() if getattr(self, key) != getattr(other, key)]
 
 

@@ -18,7 +18,7 @@ from astrofm.data.catalog import Catalog
 from astrofm.data.cutouts import Rejected
 from astrofm.data.layout import Layout
 from astrofm.data.manifest import MadeFrom, SourceFile, software_versions
-from astrofm.data.quality import MAX_MISSING
+from astrofm.data.options import NO_CHANGES, IngestOptions
 from astrofm.data.splits import assign_splits
 from astrofm.data.stage import StageJob
 from astrofm.errors import StoreError
@@ -75,7 +75,9 @@ class Plan:
         ]
 
 
-def make_plan(survey: Survey, path: Path, product: str | None, workers: int = 1) -> Plan:
+def make_plan(
+    survey: Survey, path: Path, product: str | None, workers: int = 1, options: IngestOptions = NO_CHANGES
+) -> Plan:
     """Read the catalogue and hash the archive.
 
     Args:
@@ -83,6 +85,7 @@ def make_plan(survey: Survey, path: Path, product: str | None, workers: int = 1)
         path: Its archive.
         product: Name of the product, where the archive holds several.
         workers: Number of threads that hash.
+        options: What is changed about the images.
 
     Raises:
         DataError: If the archive or its catalogue is not what the card says.
@@ -100,7 +103,7 @@ def make_plan(survey: Survey, path: Path, product: str | None, workers: int = 1)
         catalogue_sha256=_hash_catalog(catalog),
         sources=_hash_sources(survey, source, table, workers),
         layout=Layout.of(source.product),
-        rules={"max_missing": MAX_MISSING},
+        options=options,
     )
     return Plan(survey, source, table, catalog, made_from)
 
@@ -129,11 +132,8 @@ def _folder_of(source: Source) -> Path:
 
 
 def _hash_sources(survey: Survey, source: Source, table: Table, workers: int) -> tuple[SourceFile, ...]:
-    files = {file for path in source.files for file in (path.rglob("*") if path.is_dir() else (path,))}
-    folder = survey.card.folder
-    if folder is not None and source.path.is_dir():
-        images = map(str, table["file_loc"]) if "file_loc" in table.colnames else ()
-        files |= {source.path / name for name in (folder.table, *images)}
+    paths = survey.files(source, table)
+    files = {file for path in paths for file in (path.rglob("*") if path.is_dir() else (path,))}
     names = {file.relative_to(_folder_of(source)).as_posix(): file for file in files if file.is_file()}
     with ThreadPoolExecutor(workers) as pool:
         return tuple(pool.map(lambda name: SourceFile.of(names[name], name), sorted(names)))

@@ -108,7 +108,7 @@ def test_a_path_that_is_no_store_is_refused_in_one_sentence(store, tmp_path):
     (tmp_path / "lost" / "manifest.json").unlink()
     shutil.copytree(store.path, tmp_path / "old")
     root = tmp_path / "old" / "zarr.json"
-    root.write_text(root.read_text().replace('"encoding-version": 1', '"encoding-version": 0'))
+    root.write_text(root.read_text().replace('"encoding-version": 2', '"encoding-version": 0'))
     sentences = {
         "nowhere": "there is no store at",
         "foreign": "is Zarr and no store of astrofm",
@@ -116,7 +116,7 @@ def test_a_path_that_is_no_store_is_refused_in_one_sentence(store, tmp_path):
         "begun.partial": "is an unfinished ingest",
         "folder": "is no store",
         "lost": "has lost its manifest.json",
-        "old": "has encoding-version 0 and this astrofm reads 1",
+        "old": "has encoding-version 0 and this astrofm reads 2",
     }
     for name, sentence in sentences.items():
         with pytest.raises(StoreError, match=sentence) as raised:
