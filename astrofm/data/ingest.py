@@ -16,6 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from astrofm.data.cluster import ClusterWorkers
 from astrofm.data.layout import create_arrays
 from astrofm.data.manifest import MANIFEST, Manifest, Piece, Shard, software_versions
 from astrofm.data.pack import PackJob, StagedRanges, pack, store_catalog, write_rejected
@@ -38,6 +39,7 @@ def ingest(
     *,
     product: str | None = None,
     workers: int = 1,
+    dask: str = "",
     overwrite: bool = False,
     listener: Listener | None = None,
 ) -> dict[str, Any]:
@@ -49,6 +51,7 @@ def ingest(
         out: Path of the store.
         product: Name of the card's product, where the source holds several.
         workers: Number of processes; the store does not depend on it.
+        dask: Address of a Dask scheduler whose workers do the work instead; they must see the archive and the store.
         overwrite: Replace a store that is there, once the new one is complete.
         listener: Told of the progress.
 
@@ -62,7 +65,7 @@ def ingest(
     """
     if workers < 1:
         raise UsageError(f"an ingest needs at least 1 worker, not {workers}")
-    source, out = Path(source), Path(out)
+    source, out = (Path(path).absolute() if dask else Path(path) for path in (source, out))
     if out.exists() and not is_store(out):
         raise StoreError(f"{out} exists and is no store of astrofm: choose another --out")
     plan = make_plan(survey, source, product, workers)
@@ -73,7 +76,7 @@ def ingest(
             with suppress(StoreError), exclusive(out) as partial:
                 _clear_leftovers(plan, partial)
         return info
-    with exclusive(out) as partial, Workers(workers) as pool:
+    with exclusive(out) as partial, _pool(workers, dask, partial) as pool:
         if out.exists() and not overwrite:  # another process finished it before the lock was ours
             info = _already_complete(plan, out)
             _clear_leftovers(plan, partial)
@@ -87,6 +90,10 @@ def ingest(
         assemble(plan, staged, partial, pool, tell)
         publish(partial / "store", out)
     return {**store_info(out), "already_complete": False}
+
+
+def _pool(workers: int, dask: str, partial: Path) -> Workers | ClusterWorkers:
+    return ClusterWorkers(dask, partial) if dask else Workers(workers)
 
 
 def _already_complete(plan: Plan, out: Path) -> dict[str, Any]:
@@ -123,7 +130,7 @@ def _nothing_taken(staged: StagedRanges, plan: Plan, out: Path) -> str:
     )
 
 
-def stage_all(plan: Plan, partial: Path, workers: Workers, tell: Listener) -> StagedRanges:
+def stage_all(plan: Plan, partial: Path, workers: Workers | ClusterWorkers, tell: Listener) -> StagedRanges:
     """Read and judge the whole catalogue, except the ranges that are there."""
     jobs = plan.stage_jobs(partial / "ranges")
     total, step = len(plan.catalog), plan.made_from.layout.range_rows
@@ -131,7 +138,9 @@ def stage_all(plan: Plan, partial: Path, workers: Workers, tell: Listener) -> St
     return StagedRanges(tuple(ranges))
 
 
-def assemble(plan: Plan, staged: StagedRanges, partial: Path, workers: Workers, tell: Listener) -> Manifest:
+def assemble(
+    plan: Plan, staged: StagedRanges, partial: Path, workers: Workers | ClusterWorkers, tell: Listener
+) -> Manifest:
     """Write the complete store into ``store`` inside the ``.partial`` folder, the manifest last."""
     store = partial / "store"
     files = write_files(plan, staged, store)
@@ -176,7 +185,7 @@ def pack_jobs(plan: Plan, staged: StagedRanges, store: Path, records: Path) -> l
     ]
 
 
-def pack_all(jobs: list[PackJob], workers: Workers, tell: Listener) -> list[Shard]:
+def pack_all(jobs: list[PackJob], workers: Workers | ClusterWorkers, tell: Listener) -> list[Shard]:
     """Write every shard, except those that are there and whole."""
     total = len(jobs)
     written = workers.run(pack, jobs, lambda done: tell(done, total, "packing"))
