@@ -34,10 +34,16 @@ def register_views(register: Callable[[ViewPart], None]) -> None:
 
 @hookimpl
 def register_objectives(register: Callable[[ObjectivePart], None]) -> None:
-    """Register byol and supervised."""
+    """Register byol, spectral, simclr, moco and supervised."""
     from astrofm.objectives.base import ObjectivePart
     from astrofm.objectives.byol import BYOL, BYOLConfig
+    from astrofm.objectives.moco import MoCo, MoCoConfig
+    from astrofm.objectives.simclr import SimCLR, SimCLRConfig
+    from astrofm.objectives.spectral import Spectral, SpectralConfig
     from astrofm.objectives.supervised import Supervised, SupervisedConfig
 
     register(ObjectivePart("byol", BYOLConfig, BYOL))
+    register(ObjectivePart("spectral", SpectralConfig, Spectral))
+    register(ObjectivePart("simclr", SimCLRConfig, SimCLR))
+    register(ObjectivePart("moco", MoCoConfig, MoCo))
     register(ObjectivePart("supervised", SupervisedConfig, Supervised))

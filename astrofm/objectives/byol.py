@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from astrofm.encoders.ema import EMATarget, tau_at
 from astrofm.objectives.base import Objective, StepResult
-from astrofm.objectives.collapse import effective_rank, embedding_spread
+from astrofm.objectives.collapse import watched
 from astrofm.views.base import Views
 
 
@@ -106,8 +106,7 @@ class BYOL(Objective):
             byol_loss(self.predictor(self.projector(self.encoder(second))), self.target(first)),
         )
         seen = embedding.detach()
-        metrics = {"embedding_spread": embedding_spread(seen), "effective_rank": effective_rank(seen)}
-        return StepResult((losses[0] + losses[1]) / 2.0, metrics, seen)
+        return StepResult((losses[0] + losses[1]) / 2.0, watched(seen), seen)
 
     def after_step(self, step: int, num_steps: int) -> Mapping[str, float]:
         """Move the target towards the online network."""

@@ -1,0 +1,119 @@
+"""MoCo: each query is told its key among a queue of the keys of earlier batches.
+
+He et al. 2020, arXiv 1911.05722; the projector of two layers is that of Chen et al. 2020, arXiv 2003.04297 (v2). For
+redshifts of SDSS galaxies: Hayat et al. 2021, arXiv 2101.04293, who do not publish queue, temperature and tau.
+"""
+
+from __future__ import annotations
+
+__all__ = ["MoCo", "MoCoConfig", "info_nce_loss"]
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+from torch.nn import functional
+
+from astrofm.encoders.ema import EMATarget
+from astrofm.objectives.base import Objective, StepResult
+from astrofm.objectives.collapse import watched
+from astrofm.views.base import Views
+
+
+class MoCoConfig(BaseModel):
+    """Settings of MoCo; the defaults are those of version 2 on ImageNet."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    hidden_dim: int = Field(default=2048, gt=0)
+    """Width of the projector's hidden layer."""
+    out_dim: int = Field(default=128, gt=0)
+    """Width of queries and keys."""
+    num_keys: int = Field(default=65536, gt=0)
+    """Length of the queue. Keep it well below the number of sources, or a source meets its own older keys as
+    negatives."""
+    temperature: float = Field(default=0.2, gt=0)
+    """Divides the cosines."""
+    tau: float = Field(default=0.999, ge=0, le=1)
+    """EMA coefficient of the target network, which makes the keys."""
+
+
+def info_nce_loss(queries: Tensor, keys: Tensor, negatives: Tensor, temperature: float) -> Tensor:
+    """Return the cross-entropy of telling each query's key from the negatives (He et al. 2020, eq. 1).
+
+    Args:
+        queries: Shape: (batch, dim).
+        keys: The key of each query; no gradient flows into them. Shape: (batch, dim).
+        negatives: Keys of other sources, of length 1. Shape: (num, dim).
+        temperature: Divides the cosines.
+
+    Returns:
+        Scalar, float32; 0 where there are no negatives.
+
+    Raises:
+        ValueError: If the shapes of queries and keys differ.
+    """
+    if queries.shape != keys.shape:
+        raise ValueError(f"queries and keys differ in shape: {tuple(queries.shape)}, {tuple(keys.shape)}")
+    with torch.autocast(queries.device.type, enabled=False):
+        query = functional.normalize(queries.float(), dim=1)
+        key = functional.normalize(keys.detach().float(), dim=1)
+        positive = (query * key).sum(dim=1, keepdim=True)
+        logits = torch.cat([positive, query @ negatives.float().T], dim=1) / temperature
+        return functional.cross_entropy(logits, torch.zeros(len(logits), dtype=torch.long, device=logits.device))
+
+
+class MoCo(Objective):
+    """Online encoder and projector, their target, and a queue of its keys.
+
+    The queue begins empty and counts as far as it is filled: no random vectors stand in for keys. The keys of a batch
+    join it after the optimiser step. On several processes each has a queue of its own keys, and batch norm sees the
+    keys in the order of the queries (the paper shuffles them between GPUs).
+
+    Args:
+        config: Settings.
+        encoder: From (batch, channel, y, x) to (batch, embed_dim).
+        embed_dim: Width of the embedding.
+    """
+
+    num_views: ClassVar[int] = 2
+    keys: Tensor
+    num_seen: Tensor
+
+    def __init__(self, config: MoCoConfig, encoder: nn.Module, embed_dim: int) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder = encoder
+        self.projector = nn.Sequential(
+            nn.Linear(embed_dim, config.hidden_dim),
+            nn.ReLU(inplace=True),
+            nn.Linear(config.hidden_dim, config.out_dim),
+        )
+        self.target = EMATarget(nn.Sequential(encoder, self.projector))
+        self.register_buffer("keys", torch.zeros(config.num_keys, config.out_dim))
+        self.register_buffer("num_seen", torch.zeros((), dtype=torch.long))
+        self._new_keys: Tensor | None = None
+
+    def forward(self, views: Views, step: int) -> StepResult:
+        """Return the loss of the first view's queries among the second view's keys and the queue."""
+        first, second = views.images
+        embedding = self.encoder(first)
+        keys = self.target(second)
+        filled = self.keys[: min(int(self.num_seen), self.config.num_keys)]
+        loss = info_nce_loss(self.projector(embedding), keys, filled, self.config.temperature)
+        self._new_keys = functional.normalize(keys.detach().float(), dim=1)
+        return StepResult(loss, watched(embedding.detach()), embedding.detach())
+
+    def after_step(self, step: int, num_steps: int) -> Mapping[str, float]:
+        """Move the target towards the online network, and put the keys of the batch in place of the oldest."""
+        self.target.update(nn.Sequential(self.encoder, self.projector), self.config.tau)
+        if self._new_keys is not None:
+            new = self._new_keys[-self.config.num_keys :]
+            first = int(self.num_seen) + len(self._new_keys) - len(new)
+            places = torch.arange(first, first + len(new), device=new.device) % self.config.num_keys
+            self.keys[places] = new
+            self.num_seen += len(self._new_keys)
+            self._new_keys = None
+        return {"tau": self.config.tau}
