@@ -6,11 +6,14 @@ Each has a ``columns`` table that maps the columns of the contract (``id_str``, 
 
 from __future__ import annotations
 
-__all__ = ["ArraysLayout", "Extensions", "FolderLayout", "MosaicLayout", "PicturesLayout"]
+__all__ = ["ID", "ArraysLayout", "Extensions", "FolderLayout", "MosaicLayout", "PicturesLayout"]
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
+
+ID = "{id_str}"
+"""Stands for the id of a row in the name of a file."""
 
 
 class _Frozen(BaseModel):
@@ -18,7 +21,7 @@ class _Frozen(BaseModel):
 
 
 class Extensions(_Frozen):
-    """Which HDUs of a FITS file are read."""
+    """Which HDUs of a FITS file are read: by name (``SCI``), name and version (``SCI,2``) or number (``1``)."""
 
     image: str = ""
     """Name of the extension with the pixels; empty: ``SCI`` where there is one, else the first image."""
@@ -43,34 +46,43 @@ class FolderLayout(_Frozen):
     """For each band of the card its file, with ``{id_str}`` where the id stands; empty: one file holds all bands."""
     extensions: Extensions = Extensions()
 
+    @model_validator(mode="after")
+    def _says_where_the_id_stands(self) -> Self:
+        without = [template for template in self.bands.values() if ID not in template]
+        if without:
+            raise ValueError(f"the file of a band has {ID} where the id of its row stands; {without[0]!r} has not")
+        if self.bands and (self.images or "file_loc" in self.columns):
+            raise ValueError("'bands' names the files of each row: give neither 'images' nor 'file_loc' beside it")
+        return self
+
 
 class MosaicLayout(_Frozen):
     """One or several large images and a catalogue: cutouts are made around its positions."""
 
     images: str = ""
-    """Pattern of the mosaics; empty: that of the product."""
+    """Pattern of the mosaics, or the URL of one; empty: the pattern of the product."""
     table: str
     """Name of the catalogue, in the folder of the mosaics (CSV, ECSV, FITS, VOTable or Parquet)."""
     columns: dict[str, str] = {}
     """Column of the contract to the table's own."""
     bands: dict[str, str] = {}
-    """For each band of the card the pattern of its mosaics; empty: one file holds all bands."""
+    """For each band of the card the pattern (or URL) of its mosaics; empty: one file holds all bands."""
     extensions: Extensions = Extensions()
 
 
 class ArraysLayout(_Frozen):
-    """An HDF5 file or NumPy archive: one array of images, and its columns in the same file or in a table beside it."""
+    """HDF5 or NumPy files: one array of images each, and its columns in the same file or in a table beside it."""
 
-    images: str
-    """Name of the array (in HDF5 its path)."""
+    images: str = ""
+    """Name of the array (in HDF5 its path); empty: the only one with enough axes."""
     axes: Literal["nyx", "nbyx", "nyxb"] = "nbyx"
     """What its axes are: n = image, b = band, y and x = pixel."""
     top_row_first: bool = False
     """Whether the first row of pixels is the northern one, as in pictures; FITS has the southern one first."""
     table: str = ""
-    """Name of a table in the same folder, row by row that of the array; empty: ``columns`` are in the file."""
+    """Name of a table in the same folder, row by row that of the array; empty: the columns are arrays of the file."""
     columns: dict[str, str] = {}
-    """Column of the contract to the array or table column."""
+    """Column of the contract to the array (in HDF5 its path) or table column."""
 
 
 class PicturesLayout(_Frozen):
@@ -82,3 +94,5 @@ class PicturesLayout(_Frozen):
     """Column of the contract to the file's own."""
     split_from_name: bool = False
     """Whether the name of each file begins with the split of its rows (``train-00000-of-00052.parquet``)."""
+    leave_out: tuple[str, ...] = ()
+    """Patterns of columns that do not go into the catalogue (``*_fraction``)."""

@@ -37,6 +37,8 @@ class Source:
     """A folder or a file."""
     product_name: str
     product: Product
+    resampled_arcsec: float | None = None
+    """Side of the field that an option of the ingest resamples each cutout to; None where pixels stay as they are."""
 
     @property
     def files(self) -> list[Path]:

@@ -6,7 +6,7 @@ else. Positions are taken as ICRS; a table in another frame is to be converted b
 
 from __future__ import annotations
 
-__all__ = ["CONTRACT_COLUMNS", "Catalog", "checked_ids", "healpix_29"]
+__all__ = ["CONTRACT_COLUMNS", "Catalog", "checked_ids", "healpix_29", "sky_positions"]
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,6 +19,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import ArrayLike, NDArray
 
+from astrofm.data.label_names import LABEL_UNITS, contract_label_names
+from astrofm.data.synonyms import column_named
 from astrofm.errors import DataError
 
 if TYPE_CHECKING:
@@ -32,18 +34,17 @@ CONTRACT_COLUMNS = (
 )
 """Columns with a fixed meaning, in the order in which they come first; all others follow by name."""
 
-SYNONYMS = {
-    "id_str": ("object_id", "objid", "dr7objid", "iauname", "source_id", "id"),
-    "ra": ("raj2000", "alpha_j2000", "ra_deg", "right_ascension"),
-    "dec": ("dej2000", "decj2000", "delta_j2000", "dec_deg", "declination"),
+UNITS = {
+    **{"ra": "deg", "dec": "deg", "pixel_scale": "arcsec", "bmaj": "arcsec", "bmin": "arcsec", "bpa": "deg"},
+    **LABEL_UNITS,
 }
-"""Other names that are understood on input, compared without regard to case."""
-
-UNITS = {"ra": "deg", "dec": "deg", "pixel_scale": "arcsec", "bmaj": "arcsec", "bmin": "arcsec", "bpa": "deg"}
 """Unit of each column that has one; a table that names another unit is converted."""
 
-_ANGLES = {"h:m:s": "hourangle", "d:m:s": "deg"}
-"""Units that VizieR gives to columns of text."""
+_ANGLES = {
+    **dict.fromkeys(("h:m:s", "hms", "hours", "hour", "hr", "h"), "hourangle"),
+    **dict.fromkeys(("d:m:s", "dms", "degrees", "degree", "degs"), "deg"),
+}
+"""Spellings of units in archives, of which astropy knows some and takes an hour to be one of time."""
 
 _HEALPIX_ORDER = 29
 
@@ -75,13 +76,13 @@ class Catalog:
             DataError: If a column is missing or ambiguous, an id is empty or comes twice, or a position is not on the
                 sky.
         """
-        names = {name: _name_in(table, name) for name in ("id_str", "ra", "dec")}
+        names = {name: column_named(table, name) for name in ("id_str", "ra", "dec")}
         missing = [name for name in required if name not in table.colnames]
         if missing:
             raise DataError(
                 f"the catalogue has no column {', '.join(map(repr, missing))}; it has {', '.join(table.colnames)}"
             )
-        renamed = {found: name for name, found in names.items()}
+        renamed = {found: name for name, found in names.items()} | contract_label_names(table)
         columns = {renamed.get(name, name): _to_arrow(renamed.get(name, name), table[name]) for name in table.colnames}
         columns["id_str"] = pa.array(checked_ids(table[names["id_str"]]), pa.string())
         ra_deg, dec_deg = _checked_positions(columns)
@@ -148,6 +149,16 @@ class Catalog:
         return type(self)(_in_order(arrays))
 
 
+def sky_positions(table: Table) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the positions of an archive's table, (ra, dec) in degrees; NaN where there is none. Shape of each: (n,).
+
+    Raises:
+        DataError: If a column is missing, ambiguous or in a unit that is no angle.
+    """
+    ra_deg, dec_deg = (_to_arrow(name, table[column_named(table, name)]) for name in ("ra", "dec"))
+    return np.asarray(ra_deg, dtype=np.float64), np.asarray(dec_deg, dtype=np.float64)
+
+
 def healpix_29(ra_deg: NDArray[np.float64], dec_deg: NDArray[np.float64]) -> NDArray[np.int64]:
     """Return the HEALPix cell of each position: order 29, NESTED, the spatial index of HATS; -1 where it is NaN."""
     from astropy import units as u
@@ -165,22 +176,6 @@ def _in_order(columns: Mapping[str, pa.Array]) -> pa.Table:
     first = [name for name in CONTRACT_COLUMNS if name in columns]
     rest = sorted(set(columns) - set(first))
     return pa.table({name: columns[name] for name in first + rest})
-
-
-def _name_in(table: Table, name: str) -> str:
-    """Return what a table calls a column of the contract."""
-    if name in table.colnames:
-        return name
-    understood = (name, *SYNONYMS[name])
-    found = [own for own in table.colnames if own.lower() in understood]
-    if len(found) == 1:
-        return str(found[0])
-    if found:
-        raise DataError(f"{' and '.join(map(repr, found))} could both be {name!r}: rename one of them to {name!r}")
-    raise DataError(
-        f"the catalogue has no column {name!r} (or {', '.join(SYNONYMS[name])}, in any case); "
-        f"it has {', '.join(table.colnames)}"
-    )
 
 
 def _to_arrow(name: str, column: Column) -> pa.Array:
@@ -211,11 +206,9 @@ def _in_unit(name: str, values: NDArray[Any], unit: UnitBase | None, mask: NDArr
     from astropy import units as u
     from astropy.coordinates import Angle
 
-    spelt = str(unit).strip('"')
+    spelt = str(unit).strip('"').lower()
     if spelt in _ANGLES:
         unit = u.Unit(_ANGLES[spelt])
-    elif name == "ra" and unit == u.hour:  # which to astropy is an hour of time
-        unit = u.hourangle
     is_text = values.dtype.kind in "SUO"
     if is_text and unit is None:
         raise DataError(

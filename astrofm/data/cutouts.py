@@ -42,11 +42,13 @@ class Cutout:
         """Celestial WCS of the image, or None without a header."""
         if self.header is None:
             return None
+        from astropy.io.fits.verify import VerifyWarning
         from astropy.wcs import WCS, FITSFixedWarning
 
         with warnings.catch_warnings():
-            # It tells of keywords off the standard that astropy has understood.
+            # They tell of keywords off the standard that astropy has understood, and of odd characters in comments.
             warnings.simplefilter("ignore", FITSFixedWarning)
+            warnings.simplefilter("ignore", VerifyWarning)
             return WCS(self.header).celestial
 
 

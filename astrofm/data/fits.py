@@ -1,8 +1,9 @@
 """FITS images as archives have them, read into one form.
 
 Whatever the file holds (4-D radio images, scaled integers with BLANK, compressed or gzipped images, images in an
-extension), a cutout comes out as native float32 of shape (band, y, x) with NaN where nothing was observed, in the
-orientation of the sky: East to the left. What cannot be read is returned as a reason, never raised.
+extension with flags and errors beside it), a cutout comes out as native float32 of shape (band, y, x) with NaN where
+nothing was observed, in the orientation of the sky: East to the left. What cannot be read is returned as a reason,
+never raised.
 """
 
 from __future__ import annotations
@@ -11,118 +12,150 @@ __all__ = ["read_cutout"]
 
 import gzip
 import io
+import re
 import warnings
 import zlib
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from astropy.io import fits
 from astropy.io.fits.hdu.compressed._compression import CfitsioException  # it has no public name
-from astropy.stats import sigma_clipped_stats
 from astropy.utils.exceptions import AstropyUserWarning
 from numpy.typing import NDArray
 
 from astrofm.data.cutouts import Cutout, Rejected
+from astrofm.data.extensions import NoSuchExtensionError, find_image
+from astrofm.data.fits_plain import CARD, FoundImage, plain_image
+from astrofm.data.noise import clipped_std
 from astrofm.data.orientation import NotASkyImageError, east_left
+from astrofm.data.placement import Position, outside
 from astrofm.data.units import unit_factor
+from astrofm.forms import Extensions
 
 _GZIP = b"\x1f\x8b"
 
 _DAMAGE = (fits.VerifyError, CfitsioException, gzip.BadGzipFile, zlib.error, KeyError, TypeError, ValueError)
 """What astropy and zlib raise on broken bytes; the last three where a keyword is missing or of a wrong type."""
 
+_BEAM = (("BMAJ", 3600.0), ("BMIN", 3600.0), ("BPA", 1.0))
+_CLEAN_BEAM = re.compile(r"HISTORY[^\n]*\bBMAJ=\s*(\S+)\s+BMIN=\s*(\S+)\s+BPA=\s*([^\s/]+)")
+"""As the task that made the image writes it, in degrees: many radio archives have it nowhere else."""
 
-def read_cutout(path: Path, *, unit: str | None = None, measure_rms: bool = True) -> Cutout | Rejected:
-    """Read the first image of a FITS file.
+_BY_DEFAULT = Extensions()
+
+
+def read_cutout(
+    path: Path,
+    *,
+    unit: str | None = None,
+    measure_rms: bool = True,
+    extensions: Extensions = _BY_DEFAULT,
+    position: Position | None = None,
+) -> Cutout | Rejected:
+    """Read one image of a FITS file.
 
     Axes of length one (STOKES, FREQ) are dropped; a cube keeps its third axis as bands. Infinite pixels become NaN.
     An image in which East is to the right is mirrored, with its WCS, see :func:`astrofm.data.orientation.east_left`.
+    Pixels at or above SATURATE, and those that the quality extension flags, are masked.
 
     Args:
         path: The file, plain or gzipped.
         unit: Unit wanted; the file's BUNIT is converted to it, and taken to be it where there is none. None: the
             file's own.
-        measure_rms: Measure the noise of a single-band image: the standard deviation after clipping at 3 sigma, at
-            most 5 times, over the whole field.
+        measure_rms: Give the noise of a single-band image: the median of its error extension, else the standard
+            deviation after clipping at 3 sigma, at most 5 times, over the whole field.
+        extensions: Which HDUs are read.
+        position: Where the catalogue has the source; an image of another place is refused.
 
     Returns:
         The cutout, whose ``meta`` has what is known of ``rms`` (in the unit of the image; float32 precision held as
         float64, so that a threshold of k rms is that of the published pipelines to the bit), ``pixel_scale``,
         ``bmaj``, ``bmin`` (arcsec), ``bpa`` (deg, North through East), ``orientation_deg`` (direction of +y, North
         through East), ``flip_x`` and ``flip_y`` (1 where the file was mirrored). Or the reason why there is none:
-        ``missing file``, ``not FITS``, ``truncated file``, ``damaged file``, ``no image``, ``not an image``,
-        ``not a sky image``, ``unexpected unit``.
+        ``missing file``, ``unreadable file``, ``not FITS``, ``truncated file``, ``damaged file``, ``no image``,
+        ``no such extension``, ``not an image``, ``not a sky image``, ``unexpected unit``, ``other quality shape``,
+        ``position outside the image``.
     """
-    read = _read_first_image(path)
-    if isinstance(read, Rejected):
-        return read
+    found = _read(path, extensions)
+    if isinstance(found, Rejected):
+        return found
     try:
-        return _cutout(*read, path.name, unit, measure_rms)
+        misplaced = "" if position is None else outside(found.keywords, position)
+        if misplaced:
+            return Rejected("position outside the image", f"{path.name}: {misplaced}", path.name)
+        return _cutout(found, path.name, unit, measure_rms)
     except NotASkyImageError as error:
         return Rejected("not a sky image", f"{path.name}: {error}", path.name)
     except (fits.VerifyError, ValueError, TypeError) as error:  # a keyword that cannot be parsed or is no number
         return Rejected("damaged file", f"{path.name}: {_one_line(error)}", path.name)
 
 
-def _cutout(
-    pixels: NDArray[Any], header: fits.Header, name: str, unit: str | None, measure_rms: bool
-) -> Cutout | Rejected:
+def _cutout(found: FoundImage, name: str, unit: str | None, measure_rms: bool) -> Cutout | Rejected:
     """Bring pixels to the one form and collect what the header says of them."""
-    image = _as_bands(pixels)
+    image = _as_bands(found.pixels)
     if image is None:
-        return Rejected("not an image", f"{name} holds an array of shape {pixels.shape}", name)
-    found = str(header.get("BUNIT", "")).strip()
-    wanted = found if unit is None else unit
-    factor = unit_factor(found, wanted) if found else 1.0
+        return Rejected("not an image", f"{name} holds an array of shape {found.pixels.shape}", name)
+    own = str(found.keywords.get("BUNIT", "")).strip()
+    wanted = own if unit is None else unit
+    factor = unit_factor(own, wanted) if own else 1.0
     if factor is None:
-        return Rejected("unexpected unit", f"{name} is in {found!r}, which is not {wanted!r}", name)
+        return Rejected("unexpected unit", f"{name} is in {own!r}, which is not {wanted!r}", name)
+    if found.flags is not None and found.flags.shape[-2:] != image.shape[1:]:
+        sizes = f"{found.flags.shape[-2:]} for pixels {image.shape[1:]}"
+        return Rejected("other quality shape", f"{name} has flags {sizes}", name)
+    mask = _mask(image, found)
     if factor != 1.0:
         image = image * np.float32(factor)
-    image, header, meta = east_left(image, header)
-    meta |= _beam(header)
-    if measure_rms and len(image) == 1 and np.isfinite(image).any():
-        meta["rms"] = _noise(image[0])
-    return Cutout(image, wanted, header=header, meta=meta)
+    image, header, meta = east_left(image, found.header, found.keywords)
+    if mask is not None:
+        mask = mask[:: -1 if meta.get("flip_y") else 1, :: -1 if meta.get("flip_x") else 1].copy()
+    meta |= beam_of(found)
+    if measure_rms and len(image) == 1:
+        meta |= _rms(image[0], mask, found, own, wanted)
+    return Cutout(image, wanted, mask=mask, header=header, meta=meta)
 
 
-def _read_first_image(path: Path) -> tuple[NDArray[Any], fits.Header] | Rejected:
-    """Return the pixels and header of the first HDU that is an image with data."""
+def _read(path: Path, extensions: Extensions) -> FoundImage | Rejected:
+    """Read the whole file once, and find its image."""
+    name = path.name
+    try:
+        raw = path.read_bytes()
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+        return Rejected("missing file", f"there is no file {name}", name)
+    except OSError as error:
+        return Rejected("unreadable file", f"{name}: {_one_line(error)}", name)
+    is_packed = raw.startswith(_GZIP)
+    try:
+        # Unpacked whole: astropy stops at the last pixel, before the checksum that tells of damage.
+        raw = gzip.decompress(raw) if is_packed else raw
+        plain = plain_image(raw) if extensions == _BY_DEFAULT else None
+        return plain or _read_by_astropy(raw, extensions, name)
+    except EOFError as error:
+        return Rejected("truncated file", f"{name}: {_one_line(error)}", name)
+    except _DAMAGE as error:
+        return Rejected("damaged file", f"{name}: {_one_line(error)}", name)
+    except OSError as error:
+        reason = "truncated file" if is_packed or raw.startswith(b"SIMPLE") else "not FITS"
+        return Rejected(reason, f"{name}: {_one_line(error)}", name)
+
+
+def _read_by_astropy(raw: bytes, extensions: Extensions, name: str) -> FoundImage | Rejected:
     with warnings.catch_warnings(), np.errstate(over="ignore"):
         # Cards that are off the standard are mended by astropy; a file that is too short fails when it is read.
         warnings.simplefilter("ignore", AstropyUserWarning)
-        begin = b""
-        try:
-            with path.open("rb") as file:
-                begin = file.read(6)
-                file.seek(0)
-                # Unpacked whole: astropy stops at the last pixel, before the checksum that tells of damage.
-                opened = io.BytesIO(gzip.decompress(file.read())) if begin.startswith(_GZIP) else file
-                with fits.open(opened, memmap=False) as hdus:
-                    return _first_image(hdus, path)
-        except (FileNotFoundError, IsADirectoryError):
-            return Rejected("missing file", f"there is no file {path.name}", path.name)
-        except EOFError as error:
-            return Rejected("truncated file", f"{path.name}: {_one_line(error)}", path.name)
-        except _DAMAGE as error:
-            return Rejected("damaged file", f"{path.name}: {_one_line(error)}", path.name)
-        except OSError as error:
-            reason = "truncated file" if begin.startswith((b"SIMPLE", _GZIP)) else "not FITS"
-            return Rejected(reason, f"{path.name}: {_one_line(error)}", path.name)
-
-
-def _first_image(hdus: fits.HDUList, path: Path) -> tuple[NDArray[Any], fits.Header] | Rejected:
-    for hdu in hdus:
-        if not hdu.is_image or hdu.header.get("NAXIS", 0) == 0:
-            continue
-        try:
-            pixels = hdu.data
-        except (ValueError, TypeError) as error:
-            # What astropy raises where the bytes that are there do not fill the array.
-            return Rejected("truncated file", f"{path.name}: {_one_line(error)}", path.name)
-        if pixels is not None and pixels.size:
-            return pixels, hdu.header
-    return Rejected("no image", f"none of the {len(hdus)} HDUs of {path.name} holds an image", path.name)
+        with fits.open(io.BytesIO(raw), memmap=False) as hdus:
+            try:
+                found = find_image(hdus, extensions)
+            except NoSuchExtensionError as error:
+                return Rejected("no such extension", f"{name} has {error}", name)
+            except (ValueError, TypeError) as error:
+                # What astropy raises where the bytes that are there do not fill the array.
+                return Rejected("truncated file", f"{name}: {_one_line(error)}", name)
+            if found is None:
+                return Rejected("no image", f"none of the {len(hdus)} HDUs of {name} holds an image", name)
+            return found
 
 
 def _as_bands(pixels: NDArray[Any]) -> NDArray[np.float32] | None:
@@ -138,22 +171,63 @@ def _as_bands(pixels: NDArray[Any]) -> NDArray[np.float32] | None:
     return image
 
 
-def _beam(header: fits.Header) -> dict[str, float]:
+def _mask(image: NDArray[np.float32], found: FoundImage) -> NDArray[np.bool_] | None:
+    """Return where a band is saturated or flagged; None where no pixel is. Shape: (y, x)."""
+    masks = []
+    limit = found.keywords.get("SATURATE")
+    if isinstance(limit, int | float) and not isinstance(limit, bool) and limit > 0:
+        masks.append((image >= limit).any(axis=0))
+    if found.flags is not None:
+        masks.append(found.flags.any(axis=tuple(range(found.flags.ndim - 2))))
+    masks = [mask for mask in masks if mask.any()]
+    return np.logical_or.reduce(masks) if masks else None
+
+
+def beam_of(found: FoundImage) -> dict[str, float]:
     """Return the beam that the header gives: axes in arcsec, position angle in degrees."""
-    found = {}
-    for key, scale in (("BMAJ", 3600.0), ("BMIN", 3600.0), ("BPA", 1.0)):
-        value = header.get(key)
-        if isinstance(value, int | float) and not isinstance(value, bool) and np.isfinite(value):
-            found[key.lower()] = float(value) * scale
-    return {} if found.get("bmaj", 1.0) <= 0 else found
+    values = [found.keywords.get(key) for key, _ in _BEAM]
+    if values[0] is None and "HISTORY" in found.keywords:
+        values = list(_clean_beam(found.cards)) or values
+    beam = {}
+    for (key, scale), value in zip(_BEAM, values, strict=True):
+        if isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value):
+            beam[key.lower()] = float(value) * scale
+    return {} if beam.get("bmaj", 1.0) <= 0 else beam
 
 
-def _noise(image: NDArray[np.float32]) -> float:
-    """Return the clipped standard deviation of a field, (y, x), of what was observed of it."""
-    known = np.isfinite(image)
-    field = image if known.all() else image[known]
-    _, _, std = sigma_clipped_stats(field, sigma=3.0, maxiters=5)
-    return float(std)
+def _clean_beam(cards: str) -> tuple[float, ...]:
+    """Return the beam of the last CLEAN that the history tells of: BMAJ, BMIN, BPA in degrees."""
+    if "BMAJ=" not in cards:
+        return ()
+    told = _CLEAN_BEAM.findall("\n".join(cards[place : place + CARD] for place in range(0, len(cards), CARD)))
+    try:
+        return tuple(float(value) for value in told[-1]) if told else ()
+    except ValueError:
+        return ()
+
+
+def _rms(
+    image: NDArray[np.float32], mask: NDArray[np.bool_] | None, found: FoundImage, own: str, wanted: str
+) -> dict[str, float]:
+    """Return the noise of a field, (y, x): what the file says of it, else what is measured of the unmasked pixels."""
+    error = _median_error(mask, found, own, wanted)
+    if error is not None:
+        return {"rms": error}
+    std = clipped_std(image if mask is None else image[~mask])
+    return {"rms": std} if isfinite(std) else {}
+
+
+def _median_error(mask: NDArray[np.bool_] | None, found: FoundImage, own: str, wanted: str) -> float | None:
+    """Return the median of the error extension over the pixels that are not masked, in the unit wanted."""
+    if found.error is None:
+        return None
+    errors = np.asarray(found.error, dtype=np.float64).reshape(-1)
+    good = np.isfinite(errors) & (errors > 0)
+    if mask is not None and mask.size == errors.size:
+        good &= ~mask.reshape(-1)
+    unit = found.error_unit or own
+    factor = unit_factor(unit, wanted) if unit else 1.0
+    return float(np.median(errors[good])) * factor if good.any() and factor is not None else None
 
 
 def _one_line(error: Exception) -> str:

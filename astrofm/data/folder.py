@@ -1,37 +1,33 @@
 """A survey from its card alone: a folder of images and a table.
 
 The table gives one row for each image. The two are joined by the ``file_loc`` column (path relative to the folder), or
-without one by the id, which then is the name of the file without its suffix.
+without one by the id, which then is the name of the file without its suffix. Where each band has a file of its own the
+card says how the files are called.
 """
 
 from __future__ import annotations
 
-__all__ = ["READER", "folder_catalog", "folder_cutouts", "folder_mock"]
+__all__ = ["READER", "folder_catalog", "folder_cutouts", "folder_files", "folder_mock"]
 
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
-from astropy.table import Table, vstack
+from astropy.table import Table
 
 from astrofm.card import Product, SurveyCard
-from astrofm.data.catalog import SYNONYMS, checked_ids
+from astrofm.data.bands import read_bands
+from astrofm.data.catalog import sky_positions
 from astrofm.data.cutouts import Cutout, Rejected
 from astrofm.data.fits import read_cutout
+from astrofm.data.folder_files import band_files, join
+from astrofm.data.form_tables import contract_table
 from astrofm.data.images import PICTURE_SUFFIXES, read_picture
-from astrofm.data.tables import read_table
+from astrofm.data.placement import Position
 from astrofm.errors import DataError
 from astrofm.forms import FolderLayout
 from astrofm.survey import FormReader, Source
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-NO_FILE, NO_ROW = "missing file", "no row in the table"
-
-_COMPRESSIONS = (".gz", ".fz")
 
 
 def folder_catalog(card: SurveyCard, source: Source) -> Table:
@@ -42,31 +38,19 @@ def folder_catalog(card: SurveyCard, source: Source) -> Table:
         source: A folder.
 
     Returns:
-        The rows of the table, then one for each image without a row; with ``id_str``, ``file_loc`` and ``rejected``
-        (``missing file``, ``no row in the table``, or empty).
+        The rows of the table, then one for each image without a row; with ``id_str``, ``file_loc`` (of the first band,
+        where each has its file) and ``rejected`` (``missing file``, ``missing file of`` a band, ``no row in the
+        table``, or empty).
 
     Raises:
-        DataError: If the card has no folder section, the table or one of its columns is missing, two images have the
-            name of one id, or no row has an image.
+        DataError: If the card has no folder section or its bands are not those of the card, the table or one of its
+            columns is missing, two images have the name of one id, or no row has an image.
     """
     layout = _layout(card)
     if not source.path.is_dir():
         raise DataError(f"{source.path} is a file; {card.name!r} is a folder of images with the table {layout.table!r}")
-    table = _contract_table(layout, source.path)
-    table_path = source.path / layout.table
-    images = layout.images or source.product.pattern
-    files = sorted(path for path in source.path.glob(images) if path.is_file() and path != table_path)
-    names = [path.relative_to(source.path).as_posix() for path in files]
-    wanted = _files_of(table, names)
-    there = np.array([bool(name) and (source.path / name).is_file() for name in wanted], dtype=bool)
-    if not there.any():
-        raise DataError(
-            f"no row of {layout.table!r} has its image: rows such as {', '.join(_ids(table)[:3]) or '(none)'}, files "
-            f"matching {images!r} such as {', '.join(names[:3]) or '(none)'}; join them with a file_loc column"
-        )
-    table["file_loc"] = wanted
-    table["rejected"] = np.where(there, "", NO_FILE)
-    return _with_rowless(table, sorted(set(names) - set(wanted[there])))
+    table = contract_table(layout.table, layout.columns, source.path)
+    return join(table, source.path, layout, layout.images or source.product.pattern)
 
 
 def folder_cutouts(card: SurveyCard, source: Source, rows: Table) -> Iterator[Cutout | Rejected]:
@@ -80,12 +64,16 @@ def folder_cutouts(card: SurveyCard, source: Source, rows: Table) -> Iterator[Cu
     Yields:
         For each row a cutout in the product's dtype and unit, or the reason why there is none.
     """
-    for id_str, file_loc, rejected in zip(rows["id_str"], rows["file_loc"], rows["rejected"], strict=True):
+    layout = _layout(card)
+    positions = zip(*(column.tolist() for column in sky_positions(rows)), strict=True)
+    names = (rows[name].tolist() for name in ("id_str", "file_loc", "rejected"))
+    for id_str, file_loc, rejected, position in zip(*names, positions, strict=True):
         if rejected:
             yield Rejected(str(rejected), f"{id_str}: {rejected}", str(file_loc))
             continue
-        found = _read(source.path / str(file_loc), source.product)
-        yield replace(found, file=str(file_loc)) if isinstance(found, Rejected) else found
+        files = band_files(layout, str(id_str)) if layout.bands else [str(file_loc)]
+        found = _read([source.path / name for name in files], source.product, layout, Position(*position))
+        yield replace(found, file=_told(found.file, files)) if isinstance(found, Rejected) else found
 
 
 def folder_mock(card: SurveyCard, n: int, seed: int, out: Path) -> Path:
@@ -112,110 +100,47 @@ def folder_files(card: SurveyCard, source: Source, rows: Table) -> set[Path]:
     """Return the images that the folder and its table lead to, and the table."""
     if not source.path.is_dir():
         return set(source.files)
-    images = map(str, rows["file_loc"]) if "file_loc" in rows.colnames else ()
-    return {*source.files, *(source.path / name for name in (_layout(card).table, *images))}
+    layout = _layout(card)
+    images = rows["file_loc"].tolist() if "file_loc" in rows.colnames else []
+    if layout.bands:
+        images += [name for id_str in rows["id_str"].tolist() for name in band_files(layout, str(id_str))]
+    return {*source.files, *(source.path / str(name) for name in (layout.table, *images))}
 
 
 READER = FormReader(folder_catalog, folder_cutouts, folder_mock, folder_files)
 
 
 def _layout(card: SurveyCard) -> FolderLayout:
-    if card.folder is None:
+    layout = card.folder
+    if layout is None:
         raise DataError(f"the card of {card.name!r} has no 'folder' section, which names the images and the table")
-    return card.folder
+    if layout.bands and set(layout.bands) != set(card.band_names):
+        raise DataError(
+            f"the folder section of {card.name!r} has files for the bands {', '.join(layout.bands)}; the card's bands "
+            f"are {', '.join(card.band_names)}"
+        )
+    in_order = {name: layout.bands[name] for name in card.band_names} if layout.bands else {}
+    return layout.model_copy(update={"bands": in_order})
 
 
-def _contract_table(layout: FolderLayout, folder: Path) -> Table:
-    """Read the table and give its columns the names of the contract."""
-    own_names = {"id_str", *SYNONYMS["id_str"], "file_loc"}
-    mapped = {layout.columns[name] for name in ("id_str", "file_loc", "label_name") if name in layout.columns}
-    table = read_table(folder / layout.table, text=own_names | mapped)
-    found = tuple(table.colnames)
-    if len(table) == 0:
-        raise DataError(f"{layout.table!r} has no rows, only the columns {', '.join(found)}")
-    for name, own in layout.columns.items():
-        if own not in found:
-            raise DataError(
-                f"{layout.table!r} has no column {own!r}, which the card maps to {name!r}; it has {', '.join(found)}"
-            )
-        if name != own and name in found:
-            raise DataError(f"{layout.table!r} has a column {name!r} beside {own!r}, which the card maps to {name!r}")
-        table[name] = table[own]
-    table.remove_columns(list({*layout.columns.values()} - layout.columns.keys()))
-    if "id_str" not in table.colnames:
-        table["id_str"] = _found_ids(table, layout)
-    table["id_str"] = checked_ids(table["id_str"])
-    return table
+def _told(file: str, files: list[str]) -> str:
+    """Return which of the files a reason is about, relative to the folder."""
+    return next((name for name in files if Path(name).name == file), files[0])
 
 
-def _found_ids(table: Table, layout: FolderLayout) -> list[str]:
-    found = [name for name in table.colnames if name.lower() in SYNONYMS["id_str"]]
-    if len(found) == 1:
-        ids = list(checked_ids(table[found[0]]))
-        table.remove_column(found[0])
-        return ids
-    if not found and "file_loc" in table.colnames:
-        return [_stem(str(value)) for value in table["file_loc"]]
-    raise DataError(
-        f"{layout.table!r} has {'no column' if not found else 'several columns'} of ids; map one to 'id_str' under "
-        f"'columns' in the card's folder section; it has {', '.join(table.colnames)}"
-    )
-
-
-def _ids(table: Table) -> list[str]:
-    return [str(name) for name in table["id_str"]]
-
-
-def _files_of(table: Table, names: list[str]) -> NDArray[np.str_]:
-    """Return the image of each row, empty where the table does not lead to one."""
-    if "file_loc" in table.colnames:
-        blank = np.ma.getmaskarray(np.ma.asarray(table["file_loc"]))
-        locations = zip(blank, table["file_loc"], strict=True)
-        return np.array(["" if gone else _inside(str(name).strip()) for gone, name in locations], dtype=np.str_)
-    of_stem: dict[str, str] = {}
-    ids = set(_ids(table))
-    for name in names:
-        stem = _stem(name)
-        if stem in of_stem and stem in ids:
-            raise DataError(f"both {of_stem[stem]!r} and {name!r} could be {stem!r}; say which in a file_loc column")
-        of_stem[stem] = name
-    return np.array([of_stem.get(name, "") for name in _ids(table)], dtype=np.str_)
-
-
-def _inside(name: str) -> str:
-    """Return a path relative to the folder in its one spelling, empty where there is none."""
-    path = PurePosixPath(name)
-    if path.is_absolute() or ".." in path.parts:
-        raise DataError(f"the file_loc {name!r} leads out of the folder: give paths relative to it, without '..'")
-    return str(path) if name else ""
-
-
-def _stem(name: str) -> str:
-    path = PurePosixPath(name)
-    return PurePosixPath(path.stem).stem if path.suffix in _COMPRESSIONS else path.stem
-
-
-def _with_rowless(table: Table, names: list[str]) -> Table:
-    """Add a rejected row for each image that the table does not know; its other columns are masked."""
-    if not names:
-        return table
-    ids, taken = [], set(_ids(table))
-    for name in names:
-        id_str = name if _stem(name) in taken else _stem(name)
-        taken.add(id_str)
-        ids.append(id_str)
-    rowless = Table({"id_str": ids, "file_loc": names, "rejected": [NO_ROW] * len(names)})
-    return vstack([table, rowless], join_type="outer", metadata_conflicts="silent")
-
-
-def _read(path: Path, product: Product) -> Cutout | Rejected:
-    """Read an image and bring it to the product's dtype."""
-    is_picture = path.suffix.lower() in PICTURE_SUFFIXES
-    cutout = read_picture(path) if is_picture else read_cutout(path, unit=product.unit)
+def _read(paths: list[Path], product: Product, layout: FolderLayout, position: Position) -> Cutout | Rejected:
+    """Read the image of a row and bring it to the product's dtype."""
+    name = paths[0].name
+    if layout.bands:
+        cutout = read_bands(paths, unit=product.unit, extensions=layout.extensions, position=position)
+    elif paths[0].suffix.lower() in PICTURE_SUFFIXES:
+        cutout = read_picture(paths[0])
+    else:
+        cutout = read_cutout(paths[0], unit=product.unit, extensions=layout.extensions, position=position)
     if isinstance(cutout, Rejected):
         return cutout
     if len(cutout.image) != product.shape[0]:
-        return Rejected("wrong number of bands", f"{path.name} has {len(cutout.image)} bands, not {product.shape[0]}")
+        return Rejected("wrong number of bands", f"{name} has {len(cutout.image)} bands, not {product.shape[0]}", name)
     if cutout.image.dtype == product.dtype:
         return replace(cutout, unit=product.unit)
     if product.dtype == "float32":
@@ -223,7 +148,7 @@ def _read(path: Path, product: Product) -> Cutout | Rejected:
         if cutout.mask is not None:
             image[:, cutout.mask] = np.nan
         return replace(cutout, image=image, unit=product.unit, mask=None)
-    return _as_uint8(cutout, path.name)
+    return _as_uint8(cutout, name)
 
 
 def _as_uint8(cutout: Cutout, name: str) -> Cutout | Rejected:

@@ -15,12 +15,14 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from astrofm.card import Band, ClassTask, Product, SurveyCard, VoteTask
+from astrofm.data.fits_mock import write_fits
+from astrofm.data.folder_files import band_files
 from astrofm.data.images import PICTURE_SUFFIXES
 from astrofm.data.splits import split_of
 from astrofm.data.tables import write_table
 from astrofm.data.units import unit_factor
 from astrofm.errors import DataError
-from astrofm.forms import FolderLayout
+from astrofm.forms import Extensions, FolderLayout
 from astrofm.mock.optical import render_galaxy, sample_galaxy, to_rgb
 from astrofm.mock.radio import render_radio, sample_radio_source
 from astrofm.mock.seeding import object_rng
@@ -51,18 +53,25 @@ def write_folder(card: SurveyCard, layout: FolderLayout, n: int, seed: int, out:
     rows = []
     for index in range(n):
         row = _row(card, index, seed)
-        file = PurePosixPath((layout.images or product.pattern).replace("**/", "").replace("*", row["id_str"]))
-        path = out / file
-        path.parent.mkdir(parents=True, exist_ok=True)
-        morphology = _morphology(card, index)
-        image = _observe(card, product, scale_arcsec, morphology, object_rng(seed, index, _IMAGE))
-        _write_image(path, image, card, product, scale_arcsec, row)
-        rows.append(row | ({"file_loc": str(file)} if "file_loc" in layout.columns else {}))
+        image = _observe(card, product, scale_arcsec, _morphology(card, index), object_rng(seed, index, _IMAGE))
+        files = _files_of(layout, product, row["id_str"])
+        for file, planes in zip(files, image[:, None] if layout.bands else [image], strict=True):
+            path = out / file
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _write_image(path, planes, card, product, scale_arcsec, row, layout.extensions)
+        rows.append(row | ({"file_loc": files[0]} if "file_loc" in layout.columns else {}))
     table = Table(rows=[list(row.values()) for row in rows], names=[layout.columns.get(name, name) for name in rows[0]])
     table.meta["MOCK"] = True
     write_table(table, out / layout.table)
     (out / "MOCK.json").write_text(json.dumps({"survey": card.name, "n": n, "seed": seed}) + "\n", encoding="utf-8")
     return out
+
+
+def _files_of(layout: FolderLayout, product: Product, id_str: str) -> list[str]:
+    """Return the files of an object, relative to the folder: one, or one for each band."""
+    if layout.bands:
+        return band_files(layout, id_str)
+    return [str(PurePosixPath((layout.images or product.pattern).replace("**/", "").replace("*", id_str)))]
 
 
 def _row(card: SurveyCard, index: int, seed: int) -> dict[str, Any]:
@@ -175,27 +184,40 @@ def _beam_of(card: SurveyCard, scale_arcsec: float) -> tuple[float, float, float
 
 
 def _write_image(
-    path: Path, image: NDArray[np.float32], card: SurveyCard, product: Product, scale_arcsec: float, row: dict[str, Any]
+    path: Path,
+    image: NDArray[np.float32],
+    card: SurveyCard,
+    product: Product,
+    scale_arcsec: float,
+    row: dict[str, Any],
+    extensions: Extensions,
 ) -> None:
     if path.suffix.lower() in PICTURE_SUFFIXES:
         Image.fromarray(_picture(image, card)).save(path)
         return
     pixels = _to_uint8(image) if product.dtype == "uint8" else image
-    hdu = fits.PrimaryHDU(pixels[0] if len(pixels) == 1 else pixels)
-    scale_deg, (ny, nx) = scale_arcsec / 3600.0, image.shape[1:]
+    header = _header(image.shape[1:], card, product, scale_arcsec, row)
+    write_fits(path, pixels[0] if len(pixels) == 1 else pixels, header, extensions)
+
+
+def _header(
+    size: tuple[int, ...], card: SurveyCard, product: Product, scale_arcsec: float, row: dict[str, Any]
+) -> fits.Header:
+    header = fits.Header()
+    scale_deg, (ny, nx) = scale_arcsec / 3600.0, size
     for axis, ctype, crval, cdelt, length in (
         (1, "RA---TAN", row["ra"], -scale_deg, nx),
         (2, "DEC--TAN", row["dec"], scale_deg, ny),
     ):
-        hdu.header[f"CTYPE{axis}"], hdu.header[f"CUNIT{axis}"] = ctype, "deg"
-        hdu.header[f"CRVAL{axis}"], hdu.header[f"CDELT{axis}"] = crval, cdelt
-        hdu.header[f"CRPIX{axis}"] = length // 2 + 1.0
-    hdu.header["RADESYS"], hdu.header["BUNIT"], hdu.header["OBJECT"] = "ICRS", product.unit, row["id_str"]
+        header[f"CTYPE{axis}"], header[f"CUNIT{axis}"] = ctype, "deg"
+        header[f"CRVAL{axis}"], header[f"CDELT{axis}"] = crval, cdelt
+        header[f"CRPIX{axis}"] = length // 2 + 1.0
+    header["RADESYS"], header["BUNIT"], header["OBJECT"] = "ICRS", product.unit, row["id_str"]
     if card.domain == "radio":
-        bmaj_arcsec, bmin_arcsec, hdu.header["BPA"] = _beam_of(card, scale_arcsec)
-        hdu.header["BMAJ"], hdu.header["BMIN"] = bmaj_arcsec / 3600.0, bmin_arcsec / 3600.0
-    hdu.header.append(_MOCK_CARD)
-    hdu.writeto(path, overwrite=True)
+        bmaj_arcsec, bmin_arcsec, header["BPA"] = _beam_of(card, scale_arcsec)
+        header["BMAJ"], header["BMIN"] = bmaj_arcsec / 3600.0, bmin_arcsec / 3600.0
+    header.append(_MOCK_CARD)
+    return header
 
 
 def _picture(image: NDArray[np.float32], card: SurveyCard) -> NDArray[np.uint8]:

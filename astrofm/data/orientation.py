@@ -6,9 +6,11 @@ keywords in degrees is handed to astropy.
 
 from __future__ import annotations
 
-__all__ = ["NotASkyImageError", "east_left"]
+__all__ = ["Matrix", "NotASkyImageError", "east_left", "pixel_matrix"]
 
-from typing import Any
+from collections.abc import Mapping
+from math import atan2, cos, degrees, hypot, radians, sin, sqrt
+from typing import Any, NamedTuple
 
 import numpy as np
 from astropy.io.fits import Header
@@ -25,7 +27,23 @@ class NotASkyImageError(ValueError):
     """The axes of an image are not a longitude and a latitude on the sky."""
 
 
-def east_left(image: NDArray[Any], header: Header) -> tuple[NDArray[Any], Header, dict[str, float]]:
+class Matrix(NamedTuple):
+    """The derivatives d(longitude, latitude)/d(x, y), in degrees per pixel."""
+
+    lon_x: float
+    lon_y: float
+    lat_x: float
+    lat_y: float
+
+    @property
+    def determinant(self) -> float:
+        """Negative where East is to the left of North."""
+        return self.lon_x * self.lat_y - self.lon_y * self.lat_x
+
+
+def east_left(
+    image: NDArray[Any], header: Header, keywords: Mapping[str, Any] | None = None
+) -> tuple[NDArray[Any], Header, dict[str, float]]:
     """Mirror an image so that East is to the left of North, and say how it lies on the sky.
 
     Only whole axes are reversed, so that no pixel changes its value: x where the image is a mirror image of the sky,
@@ -35,6 +53,7 @@ def east_left(image: NDArray[Any], header: Header) -> tuple[NDArray[Any], Header
     Args:
         image: Shape: (band, y, x).
         header: Its FITS header; not changed.
+        keywords: The same keywords where they can be read in less time.
 
     Returns:
         Image, header with the WCS moved along, and ``pixel_scale`` (arcsec, geometric mean of the axes),
@@ -44,64 +63,76 @@ def east_left(image: NDArray[Any], header: Header) -> tuple[NDArray[Any], Header
     Raises:
         NotASkyImageError: If the header names axes and they are not celestial.
     """
-    axes = (_axis_type(header, 1), _axis_type(header, 2))
-    if not any(axes):
+    keywords = header if keywords is None else keywords
+    if not any(_axis_types(keywords)):
         return image, header, {}
-    matrix = _linear_matrix(header, axes)
+    matrix = pixel_matrix(keywords)
     if matrix is None:
         return image, header, {"pixel_scale": _scale_by_astropy(header)}
-    scale_arcsec = float(np.sqrt(np.hypot(*matrix[:, 0]) * np.hypot(*matrix[:, 1]))) * 3600.0
-    flip_x = bool(np.linalg.det(matrix) > 0)
-    if flip_x:
-        matrix[:, 0] *= -1
-    is_aligned = abs(matrix[0, 1]) <= _ALIGNED * abs(matrix[1, 1])
-    flip_y = is_aligned and bool(matrix[1, 1] < 0)
+    scale_arcsec = sqrt(hypot(matrix.lon_x, matrix.lat_x) * hypot(matrix.lon_y, matrix.lat_y)) * 3600.0
+    flip_x = matrix.determinant > 0
+    is_aligned = abs(matrix.lon_y) <= _ALIGNED * abs(matrix.lat_y)
+    flip_y = is_aligned and matrix.lat_y < 0
     if flip_y:  # upside down: half a turn, both axes
-        flip_x, matrix = not flip_x, -matrix
+        flip_x = not flip_x
     if flip_x or flip_y:
         header = _mirrored(header, flip_x, flip_y)
         image = np.ascontiguousarray(image[:, :: -1 if flip_y else 1, :: -1 if flip_x else 1])
-    orientation_deg = 0.0 if is_aligned else float(np.degrees(np.arctan2(matrix[0, 1], matrix[1, 1])))
+    orientation_deg = 0.0 if is_aligned else degrees(atan2(matrix.lon_y, matrix.lat_y))
     meta = {"pixel_scale": scale_arcsec, "orientation_deg": orientation_deg}
     return image, header, meta | {"flip_x": float(flip_x), "flip_y": float(flip_y)}
 
 
-def _axis_type(header: Header, axis: int) -> str:
-    return str(header.get(f"CTYPE{axis}", "")).strip().upper()
+def pixel_matrix(keywords: Mapping[str, Any]) -> Matrix | None:
+    """Return the linear part of the WCS, or None where astropy is to be asked.
 
-
-def _linear_matrix(header: Header, axes: tuple[str, str]) -> NDArray[np.float64] | None:
-    """Return d(longitude, latitude)/d(x, y) in degrees per pixel, or None where astropy is to be asked."""
-    in_degrees = all(str(header.get(f"CUNIT{axis}", "deg")).strip() in ("", "deg") for axis in (1, 2))
-    is_plain = axes[0].startswith(_LONGITUDES) and axes[1].startswith(_LATITUDES) and in_degrees
-    if not is_plain or any(key in header for key in _DISTORTIONS):
+    Args:
+        keywords: Of a header.
+    """
+    lon, lat = _axis_types(keywords)
+    in_degrees = all(str(keywords.get(key, "deg")).strip() in ("", "deg") for key in ("CUNIT1", "CUNIT2"))
+    is_plain = lon.startswith(_LONGITUDES) and lat.startswith(_LATITUDES) and in_degrees
+    if not is_plain or any(key in keywords for key in _DISTORTIONS):
         return None
-    if "CD1_1" in header or "CD2_2" in header:
-        matrix = np.array([[float(header.get(f"CD{i}_{j}", 0.0)) for j in (1, 2)] for i in (1, 2)])
-    elif "CDELT1" in header and "CDELT2" in header:
-        matrix = np.diag([float(header["CDELT1"]), float(header["CDELT2"])]) @ _rotation(header)
+    if "CD1_1" in keywords or "CD2_2" in keywords:
+        matrix = Matrix(*(float(keywords.get(key, 0.0)) for key in ("CD1_1", "CD1_2", "CD2_1", "CD2_2")))
+    elif "CDELT1" in keywords and "CDELT2" in keywords:
+        matrix = _scaled_rotation(keywords, float(keywords["CDELT1"]), float(keywords["CDELT2"]))
     else:
         return None
-    return matrix if np.linalg.det(matrix) != 0 else None
+    return matrix if matrix.determinant != 0 else None
 
 
-def _rotation(header: Header) -> NDArray[np.float64]:
-    """Return the PC matrix, from the older CROTA2 where the header has that."""
-    if any(f"PC{i}_{j}" in header for i in (1, 2) for j in (1, 2)) or not header.get("CROTA2"):
-        return np.array([[float(header.get(f"PC{i}_{j}", i == j)) for j in (1, 2)] for i in (1, 2)])
-    angle, ratio = np.radians(float(header["CROTA2"])), float(header["CDELT2"]) / float(header["CDELT1"])
-    return np.array([[np.cos(angle), -np.sin(angle) * ratio], [np.sin(angle) / ratio, np.cos(angle)]])
+def _axis_types(keywords: Mapping[str, Any]) -> tuple[str, str]:
+    lon, lat = (str(keywords.get(key, "")).strip().upper() for key in ("CTYPE1", "CTYPE2"))
+    return lon, lat
+
+
+def _scaled_rotation(keywords: Mapping[str, Any], lon_step: float, lat_step: float) -> Matrix:
+    """Return CDELT times the PC matrix, from the older CROTA2 where the header has that."""
+    names = ("PC1_1", "PC1_2", "PC2_1", "PC2_2")
+    has_matrix = any(name in keywords for name in names)
+    angle = 0.0 if has_matrix else radians(float(keywords.get("CROTA2") or 0.0))
+    if angle:
+        return Matrix(lon_step * cos(angle), -lat_step * sin(angle), lon_step * sin(angle), lat_step * cos(angle))
+    if not has_matrix:
+        return Matrix(lon_step, 0.0, 0.0, lat_step)
+    unit = (1.0, 0.0, 0.0, 1.0)
+    lon_x, lon_y, lat_x, lat_y = (float(keywords.get(name, own)) for name, own in zip(names, unit, strict=True))
+    return Matrix(lon_step * lon_x, lon_step * lon_y, lat_step * lat_x, lat_step * lat_y)
 
 
 def _scale_by_astropy(header: Header) -> float:
     """Return the pixel scale in arcsec, NaN where astropy finds none either."""
     import warnings
 
+    from astropy.io.fits.verify import VerifyWarning
     from astropy.wcs import WCS, FITSFixedWarning, WcsError
     from astropy.wcs.utils import proj_plane_pixel_scales
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FITSFixedWarning)
+        warnings.simplefilter("ignore", VerifyWarning)
         try:
             wcs = WCS(header)
         except (WcsError, ValueError, KeyError):

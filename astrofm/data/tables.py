@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-__all__ = ["TABLE_SUFFIXES", "read_table", "write_table"]
+__all__ = ["TABLE_SUFFIXES", "from_arrow", "read_table", "write_table"]
 
 import csv
 from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from astropy.io import ascii
 from astropy.table import MaskedColumn, Table
+from astropy.table.meta import get_header_from_yaml
+from astropy.units import Unit
 
 from astrofm.errors import DataError, UsageError
 
@@ -42,12 +45,16 @@ def read_table(path: Path, *, text: Collection[str] = ()) -> Table:
     file_format = _format_of(path)
     try:
         if file_format == "parquet":
-            return _from_arrow(pq.read_table(path))
+            return _read_parquet(path)
         if file_format == "ascii.csv":
             return _read_csv(path, {name.lower() for name in text})
         return Table.read(path, format=file_format)
     except FileNotFoundError as error:
         raise DataError(f"no table at {path}") from error
+    except PermissionError as error:
+        raise DataError(f"the table {path} cannot be read: permission denied; let its owner allow it") from error
+    except IsADirectoryError as error:
+        raise DataError(f"{path} is a folder; give the name of a table ({', '.join(_FORMATS)})") from error
     except (OSError, ValueError, SyntaxError) as error:
         raise DataError(f"{path} cannot be read as a table ({file_format}): {' '.join(str(error).split())}") from error
 
@@ -81,7 +88,25 @@ def _read_csv(path: Path, text: Collection[str]) -> Table:
     return ascii.read(f"{content}\n", format="csv", converters=converters)
 
 
-def _from_arrow(arrow: pa.Table) -> Table:
+def _read_parquet(path: Path) -> Table:
+    """Read Parquet, with the units that astropy or the fields themselves note."""
+    arrow = pq.read_table(path)
+    table = from_arrow(arrow)
+    for name, unit in _units(arrow.schema).items():
+        if name in table.colnames:
+            table[name].unit = Unit(unit, parse_strict="silent")
+    return table
+
+
+def _units(schema: pa.Schema) -> dict[str, Any]:
+    noted = {field.name: (field.metadata or {}).get(b"unit", b"").decode() for field in schema}
+    lines = (schema.metadata or {}).get(b"table_meta_yaml", b"").decode().splitlines()
+    if lines:
+        noted |= {column["name"]: column.get("unit") for column in get_header_from_yaml(lines)["datatype"]}
+    return {name: unit for name, unit in noted.items() if unit}
+
+
+def from_arrow(arrow: pa.Table) -> Table:
     """Convert column by column; nulls come out masked, and text as text."""
     table = Table()
     for name in arrow.column_names:

@@ -7,7 +7,8 @@ from astropy.table import MaskedColumn, QTable, Table
 from hypothesis import given
 from hypothesis import strategies as st
 
-from astrofm.data.catalog import Catalog, healpix_29
+from astrofm.data.catalog import Catalog, healpix_29, sky_positions
+from astrofm.data.tables import read_table
 from astrofm.errors import DataError
 
 
@@ -24,7 +25,15 @@ def test_columns_come_in_one_order_whatever_the_order_of_the_table():
 
 
 @pytest.mark.parametrize(
-    ("id_name", "ra_name", "dec_name"), [("object_id", "RAJ2000", "DEJ2000"), ("iauname", "ALPHA_J2000", "DELTA_J2000")]
+    ("id_name", "ra_name", "dec_name"),
+    [
+        ("object_id", "RAJ2000", "DEJ2000"),
+        ("iauname", "ALPHA_J2000", "DELTA_J2000"),
+        ("objID", "_RAJ2000", "_DEJ2000"),
+        ("ID", "ALPHAWIN_J2000", "DELTAWIN_J2000"),
+        ("Source_ID", "RA_ICRS", "DE_ICRS"),
+        ("id_str", "RA_deg", "DEC_deg"),
+    ],
 )
 def test_synonyms_are_understood_on_input(id_name, ra_name, dec_name):
     given_table = table()
@@ -37,6 +46,43 @@ def test_two_columns_that_could_be_the_position_are_refused():
     given_table.rename_column("ra", "RA_deg")
     with pytest.raises(DataError, match="'RA_deg' and 'RAJ2000' could both be 'ra'"):
         Catalog.from_astropy(given_table)
+
+
+def test_computed_positions_win_over_the_published_ones_beside_them():
+    given_table = table(RAJ2000=["00 40 00", "23 22 00"], ALPHA_J2000=[11.0, 12.0])
+    given_table.rename_columns(["ra", "dec"], ["_RAJ2000", "_DEJ2000"])
+    catalog = Catalog.from_astropy(given_table)
+    np.testing.assert_array_equal(catalog.column("ra"), [10.0, 350.5])
+    assert catalog.column("RAJ2000").tolist() == ["00 40 00", "23 22 00"]
+    np.testing.assert_array_equal(sky_positions(given_table), [[10.0, 350.5], [-1.0, 89.0]])
+
+
+@pytest.mark.parametrize(
+    "ucds",
+    [
+        ("meta.id;meta.main", "pos.eq.ra;meta.main", "pos.eq.dec;meta.main"),
+        ("ID_MAIN", "POS_EQ_RA_MAIN", "POS_EQ_DEC_MAIN"),
+    ],
+)
+def test_a_votable_may_say_by_ucd_what_a_column_is(tmp_path, ucds):
+    given_table = table(alpha=[1.0, 2.0])
+    given_table.rename_columns(["id_str", "ra", "dec"], ["Name", "lon", "lat"])
+    for name, ucd in zip(("Name", "lon", "lat"), ucds, strict=True):
+        given_table[name].meta["ucd"] = ucd
+    given_table["alpha"].meta["ucd"] = "pos.eq.ra"
+    given_table.write(tmp_path / "t.vot", format="votable")
+    catalog = Catalog.from_astropy(read_table(tmp_path / "t.vot"))
+    assert catalog.column("id_str").tolist() == ["a", "b"]
+    np.testing.assert_array_equal(catalog.column("ra"), [10.0, 350.5])
+    given_table["ra"] = [3.0, 4.0]
+    assert Catalog.from_astropy(given_table).column("ra").tolist() == [3.0, 4.0]
+
+
+@pytest.mark.parametrize("unit", ["hours", "HMS", "hr"])
+def test_other_spellings_of_hours_are_understood(unit):
+    given_table = table(ra=[1.0, 2.0])
+    given_table["ra"].unit = u.Unit(unit, parse_strict="silent")
+    np.testing.assert_allclose(Catalog.from_astropy(given_table).column("ra"), [15.0, 30.0])
 
 
 def test_right_ascension_in_hours_is_understood_through_its_unit_alone():

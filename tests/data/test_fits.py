@@ -18,9 +18,12 @@ from PIL import Image
 
 from astrofm.data.cutouts import Cutout, Rejected
 from astrofm.data.fits import read_cutout
+from astrofm.data.fits_plain import plain_image
 from astrofm.data.images import read_picture
 from astrofm.data.orientation import east_left
+from astrofm.data.placement import Position, outside
 from astrofm.data.units import unit_factor
+from astrofm.forms import Extensions
 
 SCALE_DEG = 5e-4
 
@@ -118,6 +121,221 @@ def test_the_noise_is_the_clipped_standard_deviation_of_what_was_observed(tmp_pa
     assert measured == pytest.approx(1.0, abs=0.05)
     assert "rms" not in read_cutout(tmp_path / "a.fits", measure_rms=False).meta
     assert "rms" not in read_cutout(write(tmp_path / "b.fits", np.full((7, 9), np.nan))).meta
+
+
+def test_the_beam_is_read_from_the_history_where_no_keyword_has_it(tmp_path):
+    path = write(tmp_path / "a.fits", pixels())
+    with fits.open(path, mode="update") as hdus:
+        hdus[0].header.add_history("AIPS   CLEAN BMAJ=  2.0000E-03 BMIN=  2.0000E-03 BPA=   1.00")
+        hdus[0].header.add_history("AIPS   CLEAN BMAJ=  1.5000E-03 BMIN=  1.2000E-03 BPA= -20.00 / last")
+    cutout = read_cutout(path)
+    assert [cutout.meta[key] for key in ("bmaj", "bmin", "bpa")] == pytest.approx([5.4, 4.32, -20.0])
+    fits.setval(path, "BMAJ", value=0.001)
+    assert read_cutout(path).meta["bmaj"] == pytest.approx(3.6)
+    packed = tmp_path / "b.fits.fz"
+    fits.HDUList([fits.PrimaryHDU(), fits.CompImageHDU(pixels(), header=cutout.header)]).writeto(packed)
+    assert read_cutout(packed).meta["bmin"] == pytest.approx(4.32)
+
+
+def test_saturated_pixels_are_masked_and_have_no_part_in_the_noise(tmp_path):
+    data = pixels((40, 50))
+    data[3, 4], data[5, 6] = 900.0, 1000.0
+    cutout = read_cutout(write(tmp_path / "a.fits", data, SATURATE=900.0, CDELT1=SCALE_DEG))
+    assert np.argwhere(cutout.mask).tolist() == [[3, 45], [5, 43]]
+    assert cutout.image[0, 3, 45] == 900.0
+    left = np.delete(data[:, ::-1].ravel(), [3 * 50 + 45, 5 * 50 + 43])
+    assert cutout.meta["rms"] == float(sigma_clipped_stats(left, sigma=3, maxiters=5)[2])
+    faint = read_cutout(write(tmp_path / "d.fits", data, SATURATE=0.5)).meta["rms"]
+    assert faint == float(sigma_clipped_stats(data[data < 0.5], sigma=3, maxiters=5)[2])
+    assert read_cutout(write(tmp_path / "b.fits", data, SATURATE=2000.0)).mask is None
+    assert read_cutout(write(tmp_path / "c.fits", data, SATURATE=0.0)).mask is None
+
+
+# Plain files, which are read without astropy
+
+VALUES = st.one_of(
+    st.booleans(),
+    st.integers(-(2**40), 2**40),
+    st.floats(-1e30, 1e30),
+    st.text("abcXYZ /=.-+_0123456789", max_size=30),
+)
+
+
+@settings(deadline=None, max_examples=150)
+@given(
+    st.dictionaries(st.from_regex(r"[A-Z][A-Z0-9_-]{3,6}", fullmatch=True), VALUES, max_size=40),
+    st.sampled_from([np.uint8, np.int16, np.int32, np.float32, np.float64]),
+    st.sampled_from([(5, 6), (1, 5, 6), (3, 5, 6), (1, 1, 40, 50)]),
+)
+def test_a_plain_file_is_read_as_by_astropy(cards, dtype, shape):
+    header = fits.Header()
+    for key, value in cards.items():
+        header[key] = (value, "a comment with /") if len(str(value)) < 20 else value
+    header.add_history("BITPIX = nothing, END of it")
+    held = io.BytesIO()
+    fits.PrimaryHDU(np.arange(np.prod(shape), dtype=dtype).reshape(shape), header).writeto(held)
+    found = plain_image(held.getvalue())
+    with fits.open(io.BytesIO(held.getvalue())) as hdus:
+        np.testing.assert_array_equal(found.pixels, hdus[0].data)
+        for key in [key for key in hdus[0].header if key not in ("HISTORY", "COMMENT", "")]:
+            expected = hdus[0].header[key]
+            assert (type(found.keywords[key]), found.keywords[key]) == (type(expected), expected), key
+        assert repr(found.header) == repr(hdus[0].header)
+        assert set(found.keywords) == set(hdus[0].header)
+        assert ("NOTHERE" in found.keywords, found.keywords.get("NOTHERE", 3)) == (False, 3)
+
+
+def test_the_first_of_two_cards_counts_and_odd_values_are_left_to_astropy():
+    held = io.BytesIO()
+    fits.PrimaryHDU(
+        pixels(), sky_header(FIRST=1.0, SECOND=2.0, EXPONENT=1.0, EMPTY="x", QUOTED="'J2000' / O'Neill")
+    ).writeto(held)
+    raw = held.getvalue().replace(b"SECOND  ", b"FIRST   ", 1)
+    raw = raw.replace(b"EXPONENT=                  1.0", b"EXPONENT=              1.5D-03", 1)
+    raw = raw.replace(b"EMPTY   = 'x       '", b"EMPTY   =           ", 1)
+    keywords = plain_image(raw).keywords
+    assert (keywords["FIRST"], keywords["EXPONENT"]) == (1.0, 1.5e-3)
+    assert (keywords["EMPTY"], keywords["QUOTED"]) == (None, "'J2000' / O'Neill")
+
+
+def test_what_is_not_plain_is_left_to_astropy(tmp_path):
+    whole = write(tmp_path / "a.fits", pixels()).read_bytes()
+    fits.setval(write(tmp_path / "b.fits", pixels((7, 9), np.int16)), "BSCALE", value=2.0)
+    scaled = (tmp_path / "b.fits").read_bytes()
+    with io.BytesIO() as held:
+        fits.HDUList([fits.PrimaryHDU(pixels()), fits.ImageHDU(pixels())]).writeto(held)
+        several = held.getvalue()
+    assert plain_image(whole) is not None
+    assert plain_image(whole[:-2600]) is not None  # the filling of the last block is no data
+    for raw in (scaled, several, whole[:2880], whole[:1000], b"", b"END" * 100, whole.replace(b"NAXIS2 ", b"NAXIX2 ")):
+        assert plain_image(raw) is None
+
+
+# Extensions
+
+
+def write_extensions(path, *, version=1, more=(), **cards):
+    science, flags = pixels((40, 50)) + 100 * version, np.zeros((40, 50), np.int16)
+    science[2, 3], flags[2, 3], flags[4, 5] = 1e6, 5, 2
+    errors = np.full((40, 50), 0.25 * version, np.float32)
+    errors[0, 0], errors[1, 1] = np.nan, 0.0
+    hdus = [
+        fits.ImageHDU(science, sky_header(BUNIT="mJy/beam", **cards), name="SCI", ver=version),
+        fits.ImageHDU(errors, name="ERR", ver=version),
+        fits.ImageHDU(flags, name="DQ", ver=version),
+    ]
+    fits.HDUList([*more, *hdus] if more else [fits.PrimaryHDU(), *hdus]).writeto(path)
+    return path
+
+
+def test_flags_and_errors_beside_the_science_image_are_used(tmp_path):
+    path = write_extensions(tmp_path / "a.fits")
+    cutout = read_cutout(path, unit="Jy/beam")
+    assert np.argwhere(cutout.mask).tolist() == [[2, 3], [4, 5]]
+    assert cutout.meta["rms"] == pytest.approx(0.25e-3)
+    assert cutout.image[0, 2, 3] == pytest.approx(1e3)
+    of_one_bit = read_cutout(path, extensions=Extensions(quality_bits=4))
+    assert np.argwhere(of_one_bit.mask).tolist() == [[2, 3]]
+    assert read_cutout(path, extensions=Extensions(quality_bits=8)).mask is None
+    packed = tmp_path / "b.fits.gz"
+    packed.write_bytes(gzip.compress(path.read_bytes()))
+    np.testing.assert_array_equal(read_cutout(packed).mask, cutout.mask)
+
+
+def test_flags_turn_with_the_image(tmp_path):
+    cutout = read_cutout(write_extensions(tmp_path / "a.fits", CDELT2=-SCALE_DEG))
+    assert (cutout.meta["flip_x"], cutout.meta["flip_y"]) == (0.0, 1.0)
+    assert np.argwhere(cutout.mask).tolist() == [[35, 5], [37, 3]]
+    assert cutout.image[0, 37, 3] == 1e6
+
+
+def test_an_extension_is_named_by_name_version_or_number(tmp_path):
+    first = fits.open(write_extensions(tmp_path / "a.fits"))
+    path = write_extensions(tmp_path / "b.fits", version=2, more=first)
+    first.close()
+    for named, median, rms in [("", 100, 0.25), ("SCI", 100, 0.25), ("sci,2", 200, 0.5), ("4", 200, 0.5)]:
+        cutout = read_cutout(path, extensions=Extensions(image=named))
+        assert np.median(cutout.image) == pytest.approx(median, abs=1)
+        assert cutout.meta["rms"] == pytest.approx(rms)
+    crossed = read_cutout(path, extensions=Extensions(image="SCI,2", error="ERR,1", quality="DQ,1", quality_bits=2))
+    assert crossed.meta["rms"] == pytest.approx(0.25)
+    assert np.argwhere(crossed.mask).tolist() == [[4, 5]]
+    errors = read_cutout(path, extensions=Extensions(image="ERR"))
+    assert (errors.mask, float(np.nanmedian(errors.image))) == (None, 0.25)
+    rejected = read_cutout(path, extensions=Extensions(image="WHT"))
+    assert rejected.reason == "no such extension"
+    assert rejected.detail.startswith("b.fits has no image extension 'WHT'; it has 1 SCI,1, 2 ERR,1, 3 DQ,1, 4 SCI,2")
+
+
+def test_keywords_are_inherited_from_the_primary_header_where_the_extension_says_so(tmp_path):
+    primary = fits.PrimaryHDU(header=fits.Header({"BMAJ": 0.0015, "SATURATE": 5e5}))
+    cutout = read_cutout(write_extensions(tmp_path / "a.fits", more=[primary], INHERIT=True))
+    assert cutout.meta["bmaj"] == pytest.approx(5.4)
+    assert "bmaj" not in read_cutout(write_extensions(tmp_path / "b.fits", more=[primary])).meta
+
+
+def test_flags_of_another_shape_are_a_reason(tmp_path):
+    hdus = [fits.PrimaryHDU(), fits.ImageHDU(pixels(), name="SCI"), fits.ImageHDU(np.ones((3, 3), np.int16), name="DQ")]
+    fits.HDUList(hdus).writeto(tmp_path / "a.fits")
+    assert read_cutout(tmp_path / "a.fits").reason == "other quality shape"
+
+
+# Where the source should be
+
+
+@pytest.mark.parametrize(
+    ("ra", "dec", "is_inside"),
+    [
+        (150.0, 2.0, True),
+        (150.003, 2.003, True),  # outside by less than the image is wide
+        (150.1, 2.0, False),
+        (150.0, 2.1, False),
+        (10.0, 2.0, False),
+        (330.0, -2.0, False),  # the other side of the sky
+        (float("nan"), float("nan"), True),
+    ],
+)
+def test_a_source_must_lie_in_its_image(tmp_path, ra, dec, is_inside):
+    read = read_cutout(write(tmp_path / "a.fits", pixels()), position=Position(ra, dec))
+    assert isinstance(read, Cutout) == is_inside
+    if not is_inside:
+        assert read.reason == "position outside the image"
+        assert read.detail == (
+            f"a.fits: the catalogue has it at ra, dec {ra:g} {dec:g} deg, the image at 150 2"
+            + (": its right ascension is in hours; give the column that unit" if ra == 10.0 else "")
+        )
+
+
+def test_positions_are_not_compared_where_the_header_does_not_tell(tmp_path):
+    far = Position(10.0, -40.0)
+    for name, cards in {
+        "B1950": {"EQUINOX": 1950.0},
+        "FK4": {"RADESYS": "FK4"},
+        "galactic": {"CTYPE1": "GLON-TAN", "CTYPE2": "GLAT-TAN"},
+        "all sky": {"CTYPE1": "RA---AIT", "CTYPE2": "DEC--AIT"},
+        "turned": {"LONPOLE": 90.0},
+    }.items():
+        assert isinstance(read_cutout(write(tmp_path / f"{name}.fits", pixels(), **cards), position=far), Cutout), name
+
+
+@settings(deadline=None, max_examples=100)
+@given(
+    st.sampled_from(["TAN", "SIN", "ARC", "ZEA", "STG"]),
+    st.floats(-85, 85),
+    st.floats(-180, 180),
+    st.sampled_from([-9000.0, -300.0, 5.0, 300.0, 9000.0]),
+    st.floats(0, 8.9),
+    st.floats(0, 6.9),
+)
+def test_no_pixel_of_an_image_is_outside_of_it(kind, dec, angle_deg, crpix, x, y):
+    # Also where the cutout was taken far from the reference point of its mosaic.
+    header = sky_header(CTYPE1=f"RA---{kind}", CTYPE2=f"DEC--{kind}", CRVAL2=dec, CRPIX1=crpix, CRPIX2=-crpix)
+    header["CROTA2"] = angle_deg
+    held = io.BytesIO()
+    fits.PrimaryHDU(pixels(), header).writeto(held)
+    ra, dec_there = WCS(fits.Header.fromstring(held.getvalue()[:2880])).wcs_pix2world(x, y, 0)
+    if np.isfinite(ra):
+        assert outside(plain_image(held.getvalue()).keywords, Position(float(ra), float(dec_there))) == ""
 
 
 # Units
@@ -284,7 +502,7 @@ def test_a_file_that_is_not_there_is_a_reason(tmp_path):
 
 def test_every_real_file_is_a_cutout_or_a_reason(data_dir):
     reasons = {}
-    for folder in ("decals-fits", "optical-fits", "radio-fits"):
+    for folder in ("decals-fits", "lotss", "mirabest", "mirabest/fits", "optical-fits", "radio-fits"):
         for path in sorted((data_dir / folder).glob("*.fits*")):
             read = read_cutout(path, measure_rms=False)
             if isinstance(read, Rejected):
@@ -301,6 +519,7 @@ def test_every_real_file_is_a_cutout_or_a_reason(data_dir):
         "example_incomplete.fits": "truncated file",
         "gordon_joint_catalog_no_cuts_second.fits": "no image",
         "1904_comp.fits": "no image",
+        "Mingo19_LoMorph_Cat.fits": "no image",
     }
 
 

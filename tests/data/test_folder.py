@@ -5,14 +5,15 @@ import pytest
 import yaml
 from astropy.io import fits
 from astropy.table import Table
+from pydantic import ValidationError
 
 from astrofm.card import SurveyCard
 from astrofm.data.catalog import Catalog
 from astrofm.data.cutouts import Cutout, Rejected
-from astrofm.data.folder import folder_catalog, folder_cutouts, folder_mock
+from astrofm.data.folder import READER, folder_catalog, folder_cutouts, folder_mock
 from astrofm.data.quality import judge
 from astrofm.data.tables import read_table
-from astrofm.errors import DataError, UsageError
+from astrofm.errors import DataError
 from astrofm.survey import Survey, find_source
 
 RADIO = """
@@ -160,6 +161,7 @@ def test_file_loc_joins_before_the_id(own_copy):
     layout = {"table": "table.csv", "columns": {"id_str": "Name", "file_loc": "path", "label": "class"}}
     table = read_table(own_copy / "table.csv", text=["Name"])
     table["path"] = [f"{name}.fits" for name in reversed(list(table["Name"]))]
+    table["ra"], table["dec"] = table["ra"][::-1].copy(), table["dec"][::-1].copy()
     table.write(own_copy / "table.csv", overwrite=True)
     _, cutouts = read(card(folder=layout), own_copy)
     assert [cutout.header["OBJECT"] for cutout in cutouts] == [f"mock-{i:06d}" for i in (4, 3, 2, 1, 0)]
@@ -240,57 +242,6 @@ def test_a_card_that_does_not_describe_the_folder_is_refused(own_copy):
         folder_catalog(card(), find_source(card(), own_copy / "mock-000000.fits"))
 
 
-def test_a_table_that_cannot_be_read_is_refused(tmp_path):
-    for name in ("a.fits", "a.parquet", "a.vot", "a.ecsv"):
-        (tmp_path / name).write_text("not a table")
-        with pytest.raises(DataError, match=f"{name} cannot be read as a table"):
-            read_table(tmp_path / name)
-    with pytest.raises(UsageError, match=r"no suffix of a table; known: .csv"):
-        read_table(tmp_path / "a.doc")
-
-
-def test_masked_entries_of_parquet_stay_masked(tmp_path):
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    pq.write_table(pa.table({"label": [1, None], "name": ["x", None], "z": [0.1, None]}), tmp_path / "a.parquet")
-    table = read_table(tmp_path / "a.parquet")
-    assert isinstance(table, Table)
-    assert [bool(table[name].mask[1]) for name in table.colnames] == [True, True, True]
-    assert table["label"].dtype.kind in "iu"
-
-
-@pytest.mark.parametrize("column", ["ID", "objID", "Object_ID"])
-def test_an_id_column_in_any_case_keeps_its_zeros(tmp_path, column):
-    (tmp_path / "t.csv").write_text(f"{column},ra,dec\n0012,1,2\n")
-    assert read_table(tmp_path / "t.csv", text={"id", "objid", "object_id"})[column].tolist() == ["0012"]
-
-
-def test_the_byte_order_mark_of_a_spreadsheet_is_no_part_of_a_name(tmp_path):
-    (tmp_path / "t.csv").write_bytes(b"\xef\xbb\xbfName, RA\na,1\n")
-    assert read_table(tmp_path / "t.csv").colnames == ["Name", "RA"]
-
-
-def test_parquet_columns_of_nulls_categories_and_dates_can_be_read(tmp_path):
-    import datetime
-
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    columns = {
-        "nothing": pa.array([None, None]),
-        "kind": pa.array(["FRI", None]).dictionary_encode(),
-        "day": pa.array([datetime.date(2020, 1, 2), None]),
-        "time": pa.array([datetime.datetime(2020, 1, 2), None]),
-    }
-    names = {"id_str": ["a", "b"], "ra": [1.0, 2.0], "dec": [1.0, 2.0]}
-    pq.write_table(pa.table(names | columns), tmp_path / "a.parquet")
-    catalog = Catalog.from_astropy(read_table(tmp_path / "a.parquet"))
-    assert catalog.column("nothing").tolist() == ["", ""]
-    assert catalog.column("kind").tolist() == ["FRI", ""]
-    assert [catalog.table[name].null_count for name in ("day", "time")] == [1, 1]
-
-
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
@@ -334,3 +285,143 @@ def test_the_images_are_those_of_the_product_where_no_other_pattern_is_given(tmp
     table, cutouts = read(survey_card, folder_mock(survey_card, 2, 0, tmp_path))
     assert table["file_loc"].tolist() == ["pictures/mock-000000.png", "pictures/mock-000001.png"]
     assert all(isinstance(cutout, Cutout) for cutout in cutouts)
+
+
+# Where the sources should be
+
+
+def test_a_table_in_hours_or_joined_to_the_wrong_files_is_told(own_copy):
+    table = read_table(own_copy / "table.csv", text=["Name"])
+    swapped, in_hours = table.copy(), table.copy()
+    swapped["Name"] = swapped["Name"][::-1].copy()
+    in_hours["ra"] = in_hours["ra"] / 15
+    swapped.write(own_copy / "table.csv", overwrite=True)
+    _, found = read(card(), own_copy)
+    assert [getattr(cutout, "reason", "") for cutout in found] == [
+        *["position outside the image"] * 2,
+        "",
+        *["position outside the image"] * 2,
+    ]
+    assert found[0].file == "mock-000004.fits"
+    in_hours.write(own_copy / "table.csv", overwrite=True)
+    _, found = read(card(), own_copy)
+    assert all(cutout.detail.endswith("in hours; give the column that unit") for cutout in found)
+    in_hours["ra"].unit = "hourangle"
+    in_hours.write(own_copy / "table.ecsv")
+    layout = {"table": "table.ecsv", "columns": {"id_str": "Name", "label": "class"}}
+    _, found = read(card(folder=layout), own_copy)
+    assert all(isinstance(cutout, Cutout) for cutout in found)
+
+
+def test_rows_without_a_position_are_not_compared(own_copy):
+    table = read_table(own_copy / "table.csv", text=["Name"])
+    table["ra"] = table["dec"] = np.full(5, np.nan)
+    table.write(own_copy / "table.csv", overwrite=True)
+    assert all(isinstance(cutout, Cutout) for cutout in read(card(), own_copy)[1])
+
+
+# A file for each band
+
+BANDS = [
+    {"name": "My-g", "unit": "nanomaggy", "wavelength_nm": 475},
+    {"name": "My-r", "unit": "nanomaggy", "wavelength_nm": 622},
+]
+
+
+def band_card(files=None, **changes):
+    product = {"pattern": "*/*.fits", "shape": [2, 32, 32], "unit": "nanomaggy", "dtype": "float32"}
+    files = files or {"My-r": "r/{id_str}_r.fits", "My-g": "g/{id_str}_g.fits"}
+    return card(
+        **OPTICAL | {"bands": BANDS},
+        products={"fits": product},
+        folder={"table": "table.csv", "columns": {"label": "class"}, "bands": files} | changes,
+    )
+
+
+@pytest.fixture
+def bands(tmp_path):
+    return folder_mock(band_card(), 3, 0, tmp_path / "bands")
+
+
+def test_bands_of_a_file_each_come_in_the_order_of_the_card(bands):
+    assert sorted(path.relative_to(bands).as_posix() for path in bands.glob("*/*"))[::3] == [
+        "g/mock-000000_g.fits",
+        "r/mock-000000_r.fits",
+    ]
+    table, cutouts = read(band_card(), bands)
+    assert table["file_loc"].tolist() == [f"g/mock-00000{i}_g.fits" for i in range(3)]
+    for index, cutout in enumerate(cutouts):
+        for plane, band in zip(cutout.image, "gr", strict=True):
+            np.testing.assert_array_equal(plane, fits.getdata(bands / band / f"mock-00000{index}_{band}.fits"))
+    assert not np.array_equal(cutouts[0].image[0], cutouts[0].image[1])
+
+
+def test_a_row_without_one_of_its_bands_is_rejected_and_a_band_without_a_row_too(bands):
+    (bands / "r" / "mock-000001_r.fits").unlink()
+    for band in "gr":
+        (bands / band / f"stray_{band}.fits").write_bytes((bands / band / f"mock-000000_{band}.fits").read_bytes())
+    (bands / "r" / "mock-000002_r.fits").write_bytes(b"<html>")
+    table, cutouts = read(band_card(), bands)
+    assert dict(zip(table["id_str"], table["rejected"], strict=True)) == {
+        "mock-000000": "",
+        "mock-000001": "missing file of My-r",
+        "mock-000002": "",
+        "stray": "no row in the table",
+    }
+    found = [(cutout.reason, cutout.file) for cutout in cutouts if isinstance(cutout, Rejected)]
+    assert found == [
+        ("missing file of My-r", "g/mock-000001_g.fits"),
+        ("not FITS", "r/mock-000002_r.fits"),
+        ("no row in the table", "g/stray_g.fits"),
+    ]
+
+
+def test_all_files_of_all_bands_decide_what_a_store_holds(bands):
+    survey_card = band_card()
+    source = find_source(survey_card, bands)
+    files = set(READER.files(survey_card, source, folder_catalog(survey_card, source)))
+    assert files == {*bands.glob("*/*.fits"), bands / "table.csv"}
+    narrow = survey_card.products["fits"].model_copy(update={"pattern": "g/*.fits"})
+    source = find_source(survey_card.model_copy(update={"products": {"fits": narrow}}), bands)
+    assert set(READER.files(survey_card, source, folder_catalog(survey_card, source))) == files
+
+
+def test_names_of_band_files_that_cannot_work_are_refused(bands):
+    with pytest.raises(ValidationError, match=r"'g\.fits' has not"):
+        band_card({"My-g": "g.fits", "My-r": "{id_str}.fits"})
+    with pytest.raises(ValidationError, match="give neither 'images' nor 'file_loc'"):
+        band_card(images="*.fits")
+    with pytest.raises(DataError, match="files for the bands My-g; the card's bands are My-g, My-r"):
+        read(band_card({"My-g": "g/{id_str}_g.fits"}), bands)
+    with pytest.raises(DataError, match=r"no row of 'table.csv' has its image: rows such as mock-000000.*{id_str}"):
+        read(band_card({"My-g": "g/{id_str}.fits", "My-r": "r/{id_str}.fits"}), bands)
+    with pytest.raises(DataError, match="leads out of the folder"):
+        read(band_card({"My-g": "../{id_str}.fits", "My-r": "r/{id_str}.fits"}), bands)
+
+
+# Extensions
+
+
+@pytest.mark.parametrize(
+    ("extensions", "names"),
+    [
+        ({"image": "SCI"}, ["PRIMARY", "SCI", "ERR", "DQ"]),
+        (
+            {"image": "sci,2", "quality": "mask", "quality_bits": 12, "error": "sigma"},
+            ["PRIMARY", "SCI", "SIGMA", "MASK"],
+        ),
+    ],
+)
+def test_a_mock_with_extensions_is_read_with_its_flags_and_errors(tmp_path, extensions, names):
+    survey_card = card(folder={"table": "table.csv", "columns": {"id_str": "Name"}, "extensions": extensions})
+    folder = folder_mock(survey_card, 2, 0, tmp_path)
+    with fits.open(folder / "mock-000000.fits") as hdus:
+        assert [hdu.name for hdu in hdus] == names
+        noise = float(hdus[2].data[0, 0])
+        assert hdus[0].header["MOCK"] is True
+    _, cutouts = read(survey_card, folder)
+    assert np.argwhere(cutouts[0].mask).tolist() == [[0, 0]]
+    assert cutouts[0].meta["rms"] == pytest.approx(noise)
+    numbered = card(folder={"table": "table.csv", "extensions": {"image": "1"}})
+    with pytest.raises(DataError, match="needs names of its extensions, not the number 1"):
+        folder_mock(numbered, 1, 0, tmp_path / "numbered")
