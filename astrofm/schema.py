@@ -44,6 +44,8 @@ class VoteSchema(BaseModel):
     name: str
     source: str
     """Where the questions are published."""
+    campaign: str = ""
+    """Ending of all questions, for example ``-dr5``, that the tables of this campaign alone leave out; empty: none."""
     questions: tuple[Question, ...] = Field(min_length=1)
 
     @model_validator(mode="after")
@@ -55,6 +57,8 @@ class VoteSchema(BaseModel):
         for question in self.questions:
             if question.asked_after is not None and question.asked_after not in columns:
                 raise ValueError(f"question {question.name!r} follows {question.asked_after!r}, which is no answer")
+            if not question.name.endswith(self.campaign):
+                raise ValueError(f"question {question.name!r} does not end in {self.campaign!r}, the campaign")
         return self
 
     @cached_property

@@ -1,21 +1,64 @@
-"""Class labels of a task, and the draw of a few of them."""
+"""Labels: what a catalogue may hold as one, the classes of a task, and the draw of a few of them."""
 
 from __future__ import annotations
 
-__all__ = ["draw_labels", "task_labels"]
+__all__ = ["check_labels", "draw_labels", "task_labels"]
 
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from astrofm.card import ClassTask, VoteTask
 from astrofm.data.catalog import Catalog
+from astrofm.data.votes import NumericColumns, vote_counts
 from astrofm.errors import DataError
 from astrofm.schema import VoteSchema
 
 NOT_IN_TASK = -1
+
+_LEAST = {"z_spec": -1.0, "z_phot": -1.0, "z_err": 0.0, "las_arcsec": 0.0, "size_arcsec": 0.0}
+"""No redshift, error or size is less; what stands below is a mark for a missing entry."""
+
+
+def check_labels(catalog: Catalog, votes: VoteSchema | None = None) -> Catalog:
+    """Check the labels of a catalogue before a pixel is read, and complete its votes.
+
+    Args:
+        catalog: Of an archive.
+        votes: The questions that volunteers were asked, where the survey has them.
+
+    Returns:
+        The catalogue; with a schema it has the count of every answer (int32), from counts or from fractions with
+        totals, zero where nobody voted: see :func:`astrofm.data.votes.vote_counts`.
+
+    Raises:
+        DataError: If a redshift, its error or a size cannot be one, or the votes do not match the schema.
+    """
+    ids = catalog.column("id_str").tolist()
+    for name, least in _LEAST.items():
+        values = catalog.column(name) if name in catalog.columns else np.empty(0)
+        if values.dtype.kind not in "iuf":
+            raise DataError(
+                f"column {name!r} of the catalogue holds no numbers but values such as {values[:1].tolist()}"
+            )
+        bad = (values <= least) if name in ("z_spec", "z_phot") else (values < least)
+        if bad.any():
+            row = int(bad.argmax())
+            raise DataError(
+                f"column {name!r} holds {values[row]:g} for {ids[row]!r}, which it cannot be: "
+                "leave the entry empty where it is not known"
+            )
+    if votes is None:
+        return catalog
+    numeric = [field.name for field in catalog.table.schema if _is_number(field.type)]
+    return catalog.with_columns(vote_counts(NumericColumns(numeric, catalog.column), votes, ids, "the catalogue"))
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
 
 
 def task_labels(catalog: Catalog, task: ClassTask | VoteTask, votes: VoteSchema | None = None) -> NDArray[np.int64]:

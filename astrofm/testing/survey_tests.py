@@ -27,6 +27,7 @@ from astrofm.card import ClassTask, VoteTask
 from astrofm.data.catalog import Catalog
 from astrofm.data.cutouts import Cutout, Rejected
 from astrofm.data.ingest import ingest
+from astrofm.data.labels import check_labels
 from astrofm.data.store import CutoutStore
 from astrofm.data.units import unit_factor
 from astrofm.recipe import Recipe
@@ -72,9 +73,9 @@ class SurveyTests:
 
     @pytest.fixture(scope="class")
     @classmethod
-    def catalog(cls, rows: Table) -> Catalog:
-        """The same catalogue after synonyms and units are understood."""
-        return Catalog.from_astropy(rows)
+    def catalog(cls, the_survey: Survey, rows: Table) -> Catalog:
+        """The same catalogue after synonyms and units are understood and its labels checked."""
+        return check_labels(Catalog.from_astropy(rows), the_survey.votes)
 
     @pytest.fixture(scope="class")
     @classmethod

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from astrofm.card import ClassTask, VoteTask
 from astrofm.data.catalog import Catalog
-from astrofm.data.labels import draw_labels, task_labels
+from astrofm.data.labels import check_labels, draw_labels, task_labels
 from astrofm.errors import DataError
 from astrofm.schema import Question, VoteSchema
 
@@ -110,3 +110,67 @@ def test_asking_for_more_than_there_are_says_how_many_there_are():
     with pytest.raises(DataError, match="asked for 0 labels"):
         draw_labels(labels, 0, 0)
     assert len(draw_labels(labels, 729, 0)) == 729
+
+
+def with_units(units=None, **columns):
+    n = len(next(iter(columns.values())))
+    table = Table({"id_str": [f"s{i}" for i in range(n)], "ra": np.zeros(n), "dec": np.zeros(n)} | columns)
+    for name, unit in (units or {}).items():
+        table[name].unit = unit
+    return Catalog.from_astropy(table)
+
+
+@pytest.mark.parametrize("name", ["redshift", "z", "Z", "specz", "Spec_Z", "zspec", "Z_SPEC"])
+def test_redshifts_are_understood_by_their_usual_names(name):
+    assert with_units(**{name: [0.1, 0.2]}).column("z_spec").tolist() == [0.1, 0.2]
+
+
+@pytest.mark.parametrize("name", ["Z_ERR", "e_z", "redshift_err", "zErr"])
+def test_redshift_errors_are_too(name):
+    found = with_units(redshift=[0.1], **{name: [0.01]})
+    assert found.column("z_err").tolist() == [0.01]
+
+
+def test_z_beside_other_bands_is_a_magnitude():
+    found = with_units(g=[17.0], r=[16.5], z=[16.0], z_err=[0.1], redshift=[0.1])
+    assert found.column("z_spec").tolist() == [0.1]
+    assert found.column("z").tolist() == [16.0]
+
+
+def test_two_redshifts_are_refused_unless_one_has_the_name():
+    with pytest.raises(DataError, match="'redshift' and 'specz' could both be 'z_spec'"):
+        with_units(redshift=[0.1], specz=[0.1])
+    assert with_units(z_spec=[0.3], redshift=[0.1]).column("z_spec").tolist() == [0.3]
+
+
+def test_angular_sizes_come_in_arcsec_if_their_unit_is_known():
+    assert with_units({"LAS": "arcmin"}, LAS=[2.0]).column("las_arcsec").tolist() == [120.0]
+    assert with_units({"size_arcsec": "deg"}, size_arcsec=[0.5]).column("size_arcsec").tolist() == [1800.0]
+    assert "las_arcsec" not in with_units(LAS=[2.0]).columns
+    with pytest.raises(DataError, match="'size_arcsec' in 'Jy' cannot be read as arcsec"):
+        with_units({"size_arcsec": "Jy"}, size_arcsec=[0.5])
+
+
+@pytest.mark.parametrize(
+    ("column", "bad"), [("z_spec", -999.0), ("z_spec", -1.0), ("z_err", -9.0), ("las_arcsec", -1.0), ("z_phot", -99.0)]
+)
+def test_marks_for_missing_labels_are_refused(column, bad):
+    with pytest.raises(
+        DataError, match=f"column '{column}' holds {bad:g} for 's1', which it cannot be: leave the entry"
+    ):
+        check_labels(with_units(**{column: [0.01, bad]}))
+    good = with_units(**{column: [0.01, np.nan]})
+    assert check_labels(good) is good
+
+
+def test_a_label_of_text_is_refused():
+    with pytest.raises(DataError, match="column 'z_spec' of the catalogue holds no numbers"):
+        check_labels(with_units(z_spec=["0.1?"]))
+
+
+def test_votes_of_a_catalogue_are_completed():
+    schema = VoteSchema(name="s", source="", questions=(Question(name="bar", answers=("yes", "no")),))
+    masked = with_units(**{"bar_yes": MaskedColumn([3, 0], mask=[False, True]), "bar_no": [1, 0]})
+    found = check_labels(masked, schema)
+    assert found.column("bar_yes").tolist() == [3, 0]
+    assert found.column("bar_yes").dtype == np.int32

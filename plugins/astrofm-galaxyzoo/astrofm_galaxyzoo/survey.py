@@ -1,22 +1,18 @@
-"""The survey ``gz-evo``: its archive is a folder of Parquet shards with JPEG images and vote counts."""
+"""The survey ``gz-evo``: its archive is a folder of Parquet shards with JPEG images and vote counts.
+
+The core reads it by the ``pictures`` section of the card; what is left is a mock with the columns of the archive.
+"""
 
 from __future__ import annotations
 
 __all__ = ["GalaxyZooEvo"]
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from astrofm.card import SurveyCard
 from astrofm.errors import RecipeError
 from astrofm.schema import VoteSchema
-from astrofm.survey import Source, Survey
-
-if TYPE_CHECKING:
-    from astropy.table import Table
-
-    from astrofm.data.cutouts import Cutout, Rejected
+from astrofm.survey import Survey
 
 
 class GalaxyZooEvo(Survey):
@@ -28,18 +24,6 @@ class GalaxyZooEvo(Survey):
         if votes is None:
             raise RecipeError(f"the card of {card.name!r} names no vote schema; set 'votes', for example gz-evo-v0.1")
         super().__init__(card, votes)
-
-    def catalog(self, source: Source) -> Table:
-        """Return id, position, campaign, split and vote counts of every image; see :class:`astrofm.survey.Survey`."""
-        from astrofm_galaxyzoo.parquet import read_catalog
-
-        return read_catalog(source, self.votes)
-
-    def cutouts(self, source: Source, rows: Table) -> Iterator[Cutout | Rejected]:
-        """Decode the images of some rows, resized to the product's size; see :class:`astrofm.survey.Survey`."""
-        from astrofm_galaxyzoo.parquet import read_cutouts
-
-        yield from read_cutouts(source, rows)
 
     def mock(self, n: int, seed: int, out: Path) -> Path:
         """Write made-up galaxies and votes as Parquet shards; see :class:`astrofm.survey.Survey`."""

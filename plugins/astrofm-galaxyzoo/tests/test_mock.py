@@ -58,5 +58,5 @@ def test_one_galaxy_in_five_is_for_the_test(rows):
 def test_both_products_read_the_same_archive(gz_evo, folder, rows):
     for product, size in (("huggingface", 128), ("huggingface-256", 256)):
         source = find_source(gz_evo.card, folder, product)
-        (cutout,) = gz_evo.cutouts(source, rows[:1])
-        assert cutout.image.shape == (3, size, size)
+        (batch,) = gz_evo.cutouts(source, rows[:1])
+        assert batch.images.shape == (1, 3, size, size)

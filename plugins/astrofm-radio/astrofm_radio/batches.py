@@ -1,25 +1,19 @@
-"""Pickled batches of images, as MiraBest and CIFAR are published, read without running what is in them.
-
-A pickle may name any function to call. These hold a dictionary of lists and numpy arrays, so the unpickler here
-knows the four names that numpy arrays need and refuses all others.
-"""
+"""Pickled batches of images, as MiraBest and CIFAR are published, read without running what is in them."""
 
 from __future__ import annotations
 
 __all__ = ["ImageBatch", "batch_names", "load_batch", "read_batches"]
 
-import io
-import pickle
 import tarfile
 import zlib
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from astrofm.data.pickles import MAX_PICKLE_BYTES, load_arrays
 from astrofm.errors import DataError
 
 
@@ -66,7 +60,7 @@ def read_batches(path: Path, wanted: Collection[str] | None = None) -> Iterator[
             for name in sorted(filter(_is_batch, members)):
                 stream = tar.extractfile(members[name])
                 if stream is not None and (wanted is None or name in wanted):
-                    yield load_batch(stream.read(), name)
+                    yield load_batch(stream.read(MAX_PICKLE_BYTES + 1), name)
     except (tarfile.TarError, EOFError, zlib.error) as error:
         raise DataError(f"{tarball} is damaged or no tar archive ({error}): get it again") from error
 
@@ -86,12 +80,12 @@ def load_batch(content: bytes, name: str) -> ImageBatch:
     Raises:
         DataError: If the pickle is damaged, asks for anything but numpy arrays, or holds something else.
     """
+    given = load_arrays(content, name)
     try:
-        given = _ArraysOnly(io.BytesIO(content), encoding="latin1").load()
-        images = np.stack([np.asarray(image, dtype=np.uint8) for image in given["data"]])
+        images = np.stack([_as_image(image) for image in given["data"]])
         labels = np.asarray(given["labels"], dtype=np.int64)
         filenames = tuple(PurePosixPath(str(file)).stem for file in given["filenames"])
-    except (EOFError, KeyError, TypeError, ValueError, pickle.UnpicklingError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise DataError(f"batch {name!r} cannot be read: {error}") from error
     if images.ndim != 3 or not len(images) == len(labels) == len(filenames):
         raise DataError(
@@ -101,25 +95,13 @@ def load_batch(content: bytes, name: str) -> ImageBatch:
     return ImageBatch(name, images, labels, filenames)
 
 
-class _ArraysOnly(pickle.Unpickler):
-    """An unpickler that can build numpy arrays and nothing else."""
-
-    _ALLOWED = frozenset(
-        (f"numpy{place}", name)
-        for place, name in (
-            (".core.multiarray", "_reconstruct"),
-            ("._core.multiarray", "_reconstruct"),
-            (".core.multiarray", "scalar"),
-            ("._core.multiarray", "scalar"),
-            ("", "ndarray"),
-            ("", "dtype"),
+def _as_image(image: object) -> NDArray[np.uint8]:
+    """Refuse what is no array: a list may hold itself many times over and take any memory to convert."""
+    if not isinstance(image, np.ndarray) or image.dtype != np.uint8:
+        raise TypeError(
+            f"an image is of type {getattr(image, 'dtype', type(image).__name__)}; expected an array of uint8"
         )
-    )
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in self._ALLOWED:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which no numpy array needs; nothing was run")
-        return super().find_class(module.replace("numpy.core.", "numpy._core."), name)
+    return np.asarray(image)
 
 
 def _is_batch(name: str) -> bool:

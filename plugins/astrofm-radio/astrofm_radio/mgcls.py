@@ -8,15 +8,15 @@ from __future__ import annotations
 
 __all__ = ["CATALOGUE", "MGCLS"]
 
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from astrofm import CutoutBatch, Source, Survey
+from astrofm import CutoutBatch, Rejected, Source, Survey
 from astrofm.errors import DataError
+from astrofm.forms import ArraysLayout
 from astrofm_radio.archives import check_published
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 CATALOGUE = "protege_catalogue.csv"
 
-IMAGES_PER_BATCH = 512
+LAYOUT = ArraysLayout(images="images", axes="nyx")
 
 COLUMNS = {"objid": "id_str", "obj_size_pixels": "size_pix"}
 
@@ -36,6 +36,8 @@ class MGCLS(Survey):
         """Return one row for each source, in the order of the images."""
         from astropy.table import Table
 
+        from astrofm.data.array_files import open_arrays
+
         file = source.files[0]
         table_file = file.with_name(CATALOGUE)
         if not table_file.is_file():
@@ -44,31 +46,24 @@ class MGCLS(Survey):
             check_published(self.card, part)
         table = Table.read(table_file, format="ascii.csv", converters={"objid": [str]})
         table.sort("protege_rank")
-        ranks = np.load(file)["protege_rank"]
+        with open_arrays(file) as arrays:
+            ranks = arrays["protege_rank"].read(0, arrays["images"].shape[0])
         if not np.array_equal(table["protege_rank"], ranks) or not np.array_equal(ranks, np.arange(len(ranks))):
             raise DataError(f"{file.name} and {CATALOGUE} do not list the same sources: their protege_rank differ")
         table.rename_columns(list(COLUMNS), list(COLUMNS.values()))
         table["ra"].unit = table["dec"].unit = "deg"
         table["split"] = "train"
+        table["file_loc"], table["file_row"] = file.name, ranks
         return table
 
-    def cutouts(self, source: Source, rows: Table) -> Iterator[CutoutBatch]:
+    def cutouts(self, source: Source, rows: Table) -> Iterator[CutoutBatch | Rejected]:
         """Read the images of some rows."""
-        images = _images(source.files[0])
-        ranks = np.asarray(rows["protege_rank"], dtype=np.int64)
-        for first in range(0, len(ranks), IMAGES_PER_BATCH):
-            yield CutoutBatch(images[ranks[first : first + IMAGES_PER_BATCH], None], source.product.unit)
+        from astrofm.data.arrays import read_images
+
+        yield from read_images(source, rows, LAYOUT)
 
     def mock(self, n: int, seed: int, out: Path) -> Path:
         """Write made-up images and their table, in the names and columns of the real ones."""
         from astrofm_radio.mock_mgcls import write_mock_mgcls
 
         return write_mock_mgcls(self.card, n, seed, out)
-
-
-def _images(file: Path) -> np.ndarray:
-    try:
-        with np.load(file) as archive:
-            return np.asarray(archive["images"])
-    except (KeyError, ValueError, zipfile.BadZipFile) as error:
-        raise DataError(f"{file} holds no 'images' array: {error}") from error

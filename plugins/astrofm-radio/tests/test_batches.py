@@ -56,7 +56,7 @@ def test_any_other_name_is_refused(name):
 
 @pytest.mark.parametrize("content", [b"", b"not a pickle", batch()[:-20], pickle.dumps([1, 2]), batch(labels=[0])])
 def test_a_damaged_batch_is_one_sentence(content):
-    with pytest.raises(DataError, match="batch 'data_batch_1'"):
+    with pytest.raises(DataError, match="'data_batch_1'"):
         load_batch(content, "data_batch_1")
 
 
