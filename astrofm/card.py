@@ -94,14 +94,20 @@ class Beam(_Frozen):
 
 
 class Archive(_Frozen):
-    """One file of the published archive and how to know that it is the right one."""
+    """One file of the published archive, or several alike, and how to know that they are the right ones."""
 
     name: str
-    url: str = ""
-    """DOI or URL; empty where ``note`` says how to get it."""
-    md5: str = ""
-    sha256: str = ""
-    size_bytes: int | None = None
+    """Of the file. Where ``url`` names a record of several files, the one of this name is meant."""
+    url: str = Field(default="", pattern=r"^(https?://\S+|doi:10\.\S+|hf://datasets/[^/\s]+/[^/\s]+/\S+)?$")
+    """Where it is fetched from: ``https://...``, ``doi:10.5281/zenodo.N`` or ``hf://datasets/OWNER/NAME/PATTERN``."""
+    page: str = ""
+    """Page for people, where nothing but a person can fetch it; ``note`` says how."""
+    unpack: bool = False
+    """Whether it is unpacked once it is here; not where the survey reads the packed file."""
+    md5: str = Field(default="", pattern=r"^([0-9a-f]{32})?$")
+    sha256: str = Field(default="", pattern=r"^([0-9a-f]{64})?$")
+    """A hash that is not known is recorded when the file is first fetched."""
+    size_bytes: int | None = Field(default=None, ge=0)
     licence: str = ""
     note: str = ""
 
@@ -185,12 +191,39 @@ class VoteTask(_Frozen):
 
 
 class Splits(_Frozen):
-    """How the rows were divided into train, val and test."""
+    """How the rows were divided into train, val and test; see :mod:`astrofm.data.splits`."""
 
     scheme: str
-    """``published``: the catalogue's ``split`` column. ``by-id``: drawn here, by a hash of the id."""
+    """``published``: the catalogue's ``split`` column. ``by-id``: drawn here, by a hash of the id. ``sky``: drawn by
+    blocks of the sky. ``stratified``: drawn within each class of a label column."""
     how: str = ""
     test_fraction: float = Field(default=0.2, gt=0, lt=1)
+    val_fraction: float = Field(default=0.0, ge=0, lt=1)
+    """Of the drawn schemes; what is neither test nor val is train."""
+    healpix_order: int = Field(default=5, ge=0, le=29)
+    """Of ``sky``: the blocks are the HEALPix cells of this order, 58.6 deg / 2^order wide: 1.8 deg at 5."""
+    column: str = ""
+    """Of ``stratified``: the column whose values are the classes."""
+
+    @model_validator(mode="after")
+    def _leaves_rows_to_train_on(self) -> Self:
+        if self.test_fraction + self.val_fraction >= 1:
+            raise ValueError(
+                f"test_fraction {self.test_fraction:g} and val_fraction {self.val_fraction:g} leave nothing to train on"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _uses_what_it_gives(self) -> Self:
+        if (self.scheme == "stratified") != bool(self.column):
+            raise ValueError(
+                "the scheme 'stratified', and no other, needs 'column': the label whose values are classes"
+            )
+        if self.scheme == "published" and self.val_fraction:
+            raise ValueError("published splits are kept as they are: leave out val_fraction")
+        if self.scheme != "sky" and self.healpix_order != type(self).model_fields["healpix_order"].default:
+            raise ValueError(f"the scheme {self.scheme!r} has no use for healpix_order: leave it out, or choose 'sky'")
+        return self
 
 
 class Transfer(_Frozen):

@@ -16,11 +16,19 @@ from astrofm.errors import UsageError
 
 def ingest(
     survey: Annotated[str, typer.Option("--survey", help="Name of a survey, or path of its card.")],
-    source: Annotated[Path | None, typer.Option("--source", help="Folder or file of the archive.")] = None,
+    source: Annotated[
+        str | None, typer.Option("--source", help="Folder, file or address; default: the card's.")
+    ] = None,
     mock: Annotated[int | None, typer.Option("--mock", min=1, help="Make an archive of N made-up objects.")] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Store; default: $ASTROFM_HOME/stores/NAME.zarr.")] = None,
     product: Annotated[str | None, typer.Option("--product", help="Form of the archive, if several.")] = None,
+    unit: Annotated[str, typer.Option("--unit", help="Store the pixels in this unit.")] = "",
+    pixel_scale: Annotated[float | None, typer.Option("--pixel-scale", help="Resample to it, arcsec.")] = None,
+    field_of_view: Annotated[float | None, typer.Option("--field-of-view", help="Side of a cutout, arcsec.")] = None,
+    beam: Annotated[float | None, typer.Option("--beam", help="Convolve to this round beam, arcsec FWHM.")] = None,
+    keep_bits: Annotated[int | None, typer.Option("--keep-bits", help="Round float32 to so many bits, 1-23.")] = None,
     workers: Annotated[int, typer.Option("--workers", min=1, help="Processes.")] = 1,
+    dask: Annotated[str, typer.Option("--dask", help="Address of a Dask scheduler to work on instead.")] = "",
     seed: Annotated[int, typer.Option("--seed", help="Seed of the mock archive.")] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a store made with other parameters.")] = False,
     as_json: AsJson = False,
@@ -30,17 +38,36 @@ def ingest(
 
     from astrofm import plugins
     from astrofm.data.ingest import ingest as ingest_archive
+    from astrofm.data.local_source import local_source
+    from astrofm.data.options import IngestOptions
     from astrofm.home import store_path
 
     found = plugins.survey(survey)
-    if (source is None) == (mock is None):
+    if source is not None and mock is not None:
         raise UsageError("ingest takes either --source FOLDER_OR_FILE or --mock N")
+    options = IngestOptions.of(
+        unit=unit,
+        pixel_scale_arcsec=pixel_scale,
+        field_of_view_arcsec=field_of_view,
+        beam_arcsec=beam,
+        keep_bits=keep_bits,
+    )
     target = store_path(found.name) if out is None else out
     with tempfile.TemporaryDirectory(prefix="astrofm-mock-") as scratch, progress() as listener:
-        archive = found.mock(mock, seed, Path(scratch)) if mock is not None else source
-        assert archive is not None
+        if mock is not None:
+            archive = found.mock(mock, seed, Path(scratch))
+        else:
+            archive = local_source(source, found, listener=listener, say=note)
         info = ingest_archive(
-            found, archive, target, product=product, workers=workers, overwrite=overwrite, listener=listener
+            found,
+            archive,
+            target,
+            product=product,
+            options=options,
+            workers=workers,
+            dask=dask,
+            overwrite=overwrite,
+            listener=listener,
         )
     if info.get("already_complete"):
         note("already complete")

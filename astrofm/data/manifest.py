@@ -10,6 +10,7 @@ __all__ = [
     "MANIFEST",
     "MadeFrom",
     "Manifest",
+    "MergedPart",
     "Piece",
     "Shard",
     "SourceFile",
@@ -21,6 +22,7 @@ __all__ = [
 import hashlib
 import json
 import platform
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -46,11 +48,6 @@ class SourceFile(_Frozen):
     """Relative to the source."""
     sha256: str
     size_bytes: int
-
-    @classmethod
-    def of(cls, path: Path, name: str) -> Self:
-        """Hash a file."""
-        return cls(name=name, sha256=hash_file(path), size_bytes=path.stat().st_size)
 
 
 class Piece(_Frozen):
@@ -79,6 +76,14 @@ class Shard(_Frozen):
     """Of the decoded rows, C order, little-endian."""
 
 
+class MergedPart(_Frozen):
+    """A store that went into a merged one."""
+
+    content_sha256: str
+    """Its :attr:`CutoutStore.content_hash <astrofm.data.store.CutoutStore.content_hash>`."""
+    num_cutouts: int
+
+
 class MadeFrom(_Frozen):
     """Everything that decides the content of a store."""
 
@@ -93,12 +98,21 @@ class MadeFrom(_Frozen):
     layout: Layout
     options: IngestOptions = NO_CHANGES
     """What was changed about the images."""
+    given_card: SurveyCard | None = None
+    """The survey's own card, where the options change what it says of the images; ``card`` describes the store."""
+    merged_from: tuple[MergedPart, ...] = ()
+    """The stores whose rows these are, in order; empty for a store that was made from an archive."""
+
+    @property
+    def survey_card(self) -> SurveyCard:
+        """The card as the survey gives it."""
+        return self.given_card or self.card
 
     def differences(self, other: Self) -> list[str]:
         """Return in words what differs from another store's parameters; empty where nothing does."""
         found = []
-        if self.card != other.card:
-            mine, theirs = self.card.model_dump(), other.card.model_dump()
+        if self.survey_card != other.survey_card:
+            mine, theirs = self.survey_card.model_dump(), other.survey_card.model_dump()
             keys = [key for key in mine if mine[key] != theirs[key]]
             found.append(f"the survey ({self.card.name}, not {other.card.name})" if "name" in keys else _listed(keys))
         if self.product != other.product:
@@ -111,8 +125,13 @@ class MadeFrom(_Frozen):
             found.append(f"the source ({', '.join(changed[:3])}{more})")
         if self.catalogue_sha256 != other.catalogue_sha256:
             found.append("the catalogue")
-        named = {"the vote schema": "votes", "the layout": "layout", "the options": "options"}
-        return found + [words for words, key in named.items() if getattr(self, key) != getattr(other, key)]
+        if self.merged_from != other.merged_from:
+            found.append("the stores it was merged from")
+        if self.options != other.options:
+            found.append(f"the options ({self.options.words}, not {other.options.words})")
+        elif self.layout != other.layout:
+            found.append("the layout")
+        return found + (["the vote schema"] if self.votes != other.votes else [])
 
 
 def _listed(keys: list[str]) -> str:
@@ -180,9 +199,10 @@ def hash_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+@cache
 def software_versions() -> dict[str, str]:
     """Return the versions of what takes part in writing a store."""
-    packages = ("astrofm", "astropy", "numcodecs", "numpy", "pyarrow", "zarr")
+    packages = ("astrofm", "astropy", "numcodecs", "numpy", "pillow", "pyarrow", "simplejpeg", "zarr")
     return {"python": platform.python_version()} | {name: version(name) for name in packages}
 
 

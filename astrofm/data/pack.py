@@ -2,84 +2,30 @@
 
 from __future__ import annotations
 
-__all__ = ["PackJob", "StagedRanges", "pack", "store_catalog", "write_rejected"]
+__all__ = ["PackJob", "pack", "store_catalog", "write_rejected"]
 
-from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from astrofm.card import Splits
 from astrofm.data.catalog import Catalog
-from astrofm.data.cutouts import Rejected
-from astrofm.data.layout import Layout, shard_file, write_rows
+from astrofm.data.layout import Layout, shard_file
 from astrofm.data.manifest import Piece, Shard
 from astrofm.data.partial import write_atomically
+from astrofm.data.selection import Part, Selection
+from astrofm.data.shard_writer import write_shard
 from astrofm.data.splits import assign_splits
-from astrofm.data.stage import Staged
+from astrofm.data.staged import read_rows
 
 _SHARDS = TypeAdapter(tuple[Shard, ...])
-
-
-@dataclass(frozen=True)
-class StagedRanges:
-    """All ranges of a catalogue, staged."""
-
-    ranges: tuple[Staged, ...]
-
-    @cached_property
-    def rows(self) -> NDArray[np.int64]:
-        """Catalogue row of each cutout of the store."""
-        return np.concatenate([np.zeros(0, np.int64), *(staged.rows for staged in self.ranges)])
-
-    @cached_property
-    def starts(self) -> NDArray[np.int64]:
-        """Store row at which each range starts, and the number of cutouts at the end: the prefix sum."""
-        return np.cumsum([0, *(len(staged.rows) for staged in self.ranges)], dtype=np.int64)
-
-    @cached_property
-    def has_mask(self) -> bool:
-        """Whether any cutout has a mask."""
-        return any(staged.has_mask for staged in self.ranges)
-
-    @cached_property
-    def rejected(self) -> list[tuple[int, Rejected]]:
-        """Catalogue rows that were not taken, with the reason."""
-        return [entry for staged in self.ranges for entry in staged.rejected]
-
-    @property
-    def num_cutouts(self) -> int:
-        """Number of cutouts taken."""
-        return int(self.starts[-1])
-
-    def counts(self) -> dict[str, int]:
-        """Return the number of rejected rows for each reason."""
-        return dict(sorted(Counter(refused.reason for _, refused in self.rejected).items()))
-
-    def columns(self) -> dict[str, NDArray[Any]]:
-        """Return the columns measured on the cutouts; NaN where a range does not have one."""
-        parts = [(staged.columns, len(staged.rows)) for staged in self.ranges]
-        names = dict.fromkeys(name for columns, _ in parts for name in columns)
-        return {
-            name: np.concatenate([columns.get(name, np.full(num, np.nan)) for columns, num in parts if num])
-            for name in names
-        }
-
-    def parts_of(self, rows: range) -> tuple[tuple[Staged, int, int], ...]:
-        """Return the staged ranges that hold some store rows, with the part of each: first, stop."""
-        parts = []
-        for staged, start, end in zip(self.ranges, self.starts[:-1], self.starts[1:], strict=True):
-            first, stop = max(rows.start, start), min(rows.stop, end)
-            if first < stop:
-                parts.append((staged, int(first - start), int(stop - start)))
-        return tuple(parts)
 
 
 @dataclass(frozen=True)
@@ -88,9 +34,11 @@ class PackJob:
 
     store: Path
     layout: Layout
+    shard_rows: int
+    """Rows of a whole shard."""
     index: int
     rows: range
-    parts: tuple[tuple[Staged, int, int], ...]
+    parts: tuple[Part, ...]
     has_mask: bool
     record: Path
     """File with the hashes of a finished shard."""
@@ -105,56 +53,82 @@ def pack(job: PackJob) -> tuple[Shard, ...]:
     recorded = _recorded(job)
     if recorded is not None:
         return recorded
-    image = np.concatenate([staged.image[first:stop] for staged, first, stop in job.parts])
-    shards = [_write(job, "image", image)]
-    if job.has_mask:
-        masks = [(staged.mask, first, stop) for staged, first, stop in job.parts]
-        empty = job.layout.shape[1:]
-        found = [np.zeros((b - a, *empty), bool) if mask is None else mask[a:b] for mask, a, b in masks]
-        shards.append(_write(job, "mask", np.concatenate(found)))
-    write_atomically(job.record, lambda file: file.write(_SHARDS.dump_json(tuple(shards))))
-    return tuple(shards)
+    shards = (_write(job, "image"), *([_write(job, "mask")] if job.has_mask else []))
+    write_atomically(job.record, lambda file: file.write(_SHARDS.dump_json(shards)), durable=False)
+    return shards
 
 
 def _recorded(job: PackJob) -> tuple[Shard, ...] | None:
     if not job.record.exists():
         return None
-    shards = _SHARDS.validate_json(job.record.read_bytes())
+    try:
+        shards = _SHARDS.validate_json(job.record.read_bytes())
+    except ValidationError:  # torn by a power cut
+        return None
     is_whole = all((job.store / s.piece.file).exists() and Piece.of(job.store, s.piece.file) == s.piece for s in shards)
     return shards if is_whole else None
 
 
-def _write(job: PackJob, array: Any, values: NDArray[Any]) -> Shard:
-    pixels_sha256 = write_rows(job.store, array, job.rows.start, values)
-    piece = Piece.of(job.store, shard_file(array, job.index, values.ndim))
-    return Shard(array=array, first=job.rows.start, stop=job.rows.stop, piece=piece, pixels_sha256=pixels_sha256)
+def _write(job: PackJob, array: Literal["image", "mask"]) -> Shard:
+    layout = job.layout
+    file = shard_file(array, job.index, 4 if array == "image" else 3)
+    chunks = _chunks(job, array)
+    written = write_shard(job.store / file, chunks, layout.chunk_rows, job.shard_rows // layout.chunk_rows)
+    piece = Piece(file=file, sha256=written.sha256, size_bytes=written.size_bytes)
+    return Shard(
+        array=array, first=job.rows.start, stop=job.rows.stop, piece=piece, pixels_sha256=written.pixels_sha256
+    )
 
 
-def store_catalog(catalog: Catalog, staged: StagedRanges, splits: Splits) -> Catalog:
+def _chunks(job: PackJob, array: Literal["image", "mask"]) -> Iterator[NDArray[np.generic]]:
+    """Yield the rows of each chunk of a shard."""
+    part_of = np.repeat(np.arange(len(job.parts)), [len(part.places) for part in job.parts])
+    places = np.concatenate([part.places for part in job.parts])
+    for first in range(0, len(places), job.layout.chunk_rows):
+        here = slice(first, first + job.layout.chunk_rows)
+        pieces = [
+            _read(job, array, job.parts[part], places[here][part_of[here] == part])
+            for part in range(part_of[here][0], part_of[here][-1] + 1)
+        ]
+        yield pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+
+
+def _read(job: PackJob, array: str, part: Part, places: NDArray[np.int32]) -> NDArray[np.generic]:
+    if array == "image":
+        return read_rows(part.file, "image", places, job.layout.shape, np.dtype(job.layout.dtype))
+    if part.has_mask:
+        return read_rows(part.file, "mask", places, job.layout.shape[1:], np.dtype(bool))
+    return np.zeros((len(places), *job.layout.shape[1:]), bool)
+
+
+def store_catalog(catalog: Catalog, selection: Selection, splits: Splits) -> Catalog:
     """Return the catalogue of a store: one row for each cutout, with what was measured on it and its split.
 
     Args:
         catalog: The survey's whole catalogue.
-        staged: What was taken of it.
+        selection: What was taken of it.
         splits: How the card divides the rows.
     """
-    taken = catalog.take(staged.rows)
-    measured = staged.columns()
+    taken = catalog.take(selection.rows)
+    measured = dict(selection.columns)
     for name in set(measured) & set(taken.columns):
         measured[name] = np.where(np.isnan(measured[name]), taken.column(name), measured[name])
     kept = Catalog(taken.table.drop_columns(["rejected"])) if "rejected" in taken.columns else taken
     return kept.with_columns({**measured, "split": assign_splits(taken, splits)})
 
 
-def write_rejected(path: Path, catalog: Catalog, rejected: list[tuple[int, Rejected]]) -> None:
+def write_rejected(path: Path, catalog: Catalog, rejected: pa.Table) -> None:
     """Write what was not taken: id, file, reason and detail."""
-    ids = catalog.column("id_str")
-    files = catalog.column("file_loc") if "file_loc" in catalog.columns else np.full(len(catalog), "")
+    rows = rejected["row"]
+    files = rejected["file"].to_pylist()
+    if "file_loc" in catalog.columns:
+        listed = catalog.table["file_loc"].take(rows).to_pylist()
+        files = [file or known or "" for file, known in zip(files, listed, strict=True)]
     columns = {
-        "id_str": [str(ids[row]) for row, _ in rejected],
-        "file": [refused.file or str(files[row]) for row, refused in rejected],
-        "reason": [refused.reason for _, refused in rejected],
-        "detail": [refused.detail for _, refused in rejected],
+        "id_str": catalog.table["id_str"].take(rows),
+        "file": pa.array(files, pa.string()),
+        "reason": rejected["reason"],
+        "detail": rejected["detail"],
     }
-    table = pa.table({name: pa.array(values, pa.string()) for name, values in columns.items()})
-    pq.write_table(table, path, compression="zstd")
+    table = pa.table({name: values.cast(pa.string()) for name, values in columns.items()})
+    pq.write_table(table.combine_chunks(), path, compression="zstd")

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-__all__ = ["exclusive", "partial_of", "publish", "write_atomically"]
+__all__ = ["exclusive", "partial_of", "make_durable", "publish", "start_writing", "write_atomically"]
 
 import errno
 import fcntl
 import os
 import shutil
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 from astrofm.errors import StoreError
+
+Written = TypeVar("Written")
 
 
 def partial_of(out: Path) -> Path:
@@ -78,20 +82,52 @@ def _in_words(error: OSError, out: Path) -> str:
     return f"{place}: {error.strerror or error}; give the same command again, which goes on where this one stopped"
 
 
-def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Write a file so that it is there whole or not at all, also after a power cut.
+def write_atomically(path: Path, write: Callable[[BinaryIO], Written], *, durable: bool = True) -> Written:
+    """Write a file so that it is there whole or not at all.
 
     Args:
         path: The file; its folder is made where it is missing.
         write: Called with the open file.
+        durable: Whether to wait until it is on the disk, and whole also after a power cut; see :func:`make_durable`.
+
+    Returns:
+        What ``write`` returns.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    with unfinished.open("wb") as file:
-        write(file)
-        file.flush()
-        os.fsync(file.fileno())
-    unfinished.replace(path)
+    unfinished = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
+    try:
+        with unfinished.open("wb") as file:
+            written = write(file)
+            file.flush()
+            if durable:
+                os.fsync(file.fileno())
+        unfinished.replace(path)
+    except BaseException:
+        unfinished.unlink(missing_ok=True)  # on a full disk half a file is in the way
+        raise
+    return written
+
+
+def start_writing(file: BinaryIO) -> None:
+    """Let the system begin to bring a file to the disk, without waiting for it, where it can be told."""
+    file.flush()
+    if hasattr(os, "posix_fadvise"):  # "not needed" drops what is written and starts the writing of the rest
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def make_durable(folder: Path) -> None:
+    """Wait until all files in a folder are on the disk."""
+    paths = [folder, *folder.rglob("*")]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(_sync, paths))
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def publish(store: Path, out: Path) -> None:

@@ -15,9 +15,10 @@ from astrofm.data.catalog import Catalog
 from astrofm.data.ingest import Listener, pack_all, stage_all, write_files
 from astrofm.data.layout import create_arrays
 from astrofm.data.manifest import MANIFEST, Manifest, Piece, software_versions
-from astrofm.data.pack import PackJob, StagedRanges
+from astrofm.data.pack import PackJob
 from astrofm.data.partial import exclusive
 from astrofm.data.plan import Plan, check_same, make_plan
+from astrofm.data.selection import Selection
 from astrofm.data.store import store_info
 from astrofm.data.verify import verify
 from astrofm.data.workers import Workers
@@ -51,8 +52,13 @@ def repair(
     manifest = Manifest.from_bytes((store / MANIFEST).read_bytes())
     known = {piece.file for piece in manifest.pieces}
     broken = [damage.file for damage in damages if damage.file in known]
+    if broken and manifest.made_from.merged_from:
+        raise StoreError(
+            f"{store} was merged from {len(manifest.made_from.merged_from)} stores and no archive holds it: mend them, "
+            "then merge them again with 'astrofm store merge ... --overwrite'"
+        )
     if broken:
-        plan = make_plan(survey, Path(source), manifest.made_from.product, workers)
+        plan = make_plan(survey, Path(source), manifest.made_from.product, workers, manifest.made_from.options)
         check_same(plan.made_from, manifest.made_from, f"{store} was made", "give the source it was made from")
         tell = listener or (lambda done, total, what: None)
         with exclusive(store) as partial, Workers(workers) as pool:
@@ -72,12 +78,12 @@ def _rebuild(
     needs_all = not {"catalog.parquet", "rejected.parquet"}.isdisjoint(broken)
     rows = np.arange(len(plan.catalog)) if needs_all else _catalog_rows(plan, store, spans)
     narrow = plan.narrowed_to(rows)
-    staged = stage_all(narrow, scratch, workers, tell)
+    taken = stage_all(narrow, scratch, workers, tell)
     built = scratch / "store"
     if needs_all:
-        write_files(narrow, staged, built)
+        write_files(narrow, taken, built)
     create_arrays(built, manifest.made_from.layout, manifest.num_cutouts, has_mask=manifest.has_mask)
-    pack_all(_jobs(manifest, spans, staged, scratch, starts_at_row_0=needs_all), workers, tell)
+    pack_all(_jobs(manifest, spans, taken, scratch, starts_at_row_0=needs_all), workers, tell)
     recorded = {piece.file: piece for piece in manifest.pieces}
     for file in broken:
         if not (built / file).exists() or Piece.of(built, file) != recorded[file]:
@@ -97,20 +103,22 @@ def _catalog_rows(plan: Plan, store: Path, spans: list[tuple[int, int]]) -> NDAr
 
 
 def _jobs(
-    manifest: Manifest, spans: list[tuple[int, int]], staged: StagedRanges, scratch: Path, *, starts_at_row_0: bool
+    manifest: Manifest, spans: list[tuple[int, int]], taken: Selection, scratch: Path, *, starts_at_row_0: bool
 ) -> list[PackJob]:
     layout, jobs, reached = manifest.made_from.layout, [], 0
+    shard_rows = layout.shard_rows_for(manifest.num_cutouts)
     for first, stop in spans:
         start = first if starts_at_row_0 else reached
         reached += stop - first
-        index = first // layout.shard_rows_for(manifest.num_cutouts)
+        index = first // shard_rows
         jobs.append(
             PackJob(
                 store=scratch / "store",
                 layout=layout,
+                shard_rows=shard_rows,
                 index=index,
                 rows=range(first, stop),
-                parts=staged.parts_of(range(start, start + stop - first)),
+                parts=taken.parts_of(range(start, start + stop - first)),
                 has_mask=manifest.has_mask,
                 record=scratch / "shards" / f"{index:06d}.json",
             )

@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
-__all__ = ["StageJob", "Staged", "stage"]
+__all__ = ["StageJob", "stage"]
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from astropy.table import Table
 from numpy.typing import NDArray
 
+from astrofm.card import QualityRules
 from astrofm.data.cutouts import Cutout, CutoutBatch, Rejected
 from astrofm.data.layout import Layout
-from astrofm.data.partial import write_atomically
-from astrofm.data.quality import fit_to, judge
+from astrofm.data.quality import fit_to, judge_all, too_small
+from astrofm.data.rounding import round_mantissa
+from astrofm.data.shard_writer import crc32c
+from astrofm.data.staged import Staged, facts_of, keep
 from astrofm.data.units import unit_factor
 from astrofm.errors import DataError
 from astrofm.survey import Source, Survey
 
-REJECTION_FIELDS = ("reason", "detail", "file")
+if TYPE_CHECKING:
+    from astrofm.data.prepare import Preparation
+
+WAITING_BYTES = 16_000_000
+"""Pixels of single cutouts that are held before they are judged together; archives may hold far larger images."""
 
 
 @dataclass(frozen=True)
@@ -31,164 +38,196 @@ class StageJob:
     survey: Survey
     source: Source
     layout: Layout
+    unit: str
+    """Of the stored pixels."""
+    quality: QualityRules
+    prepare: Preparation | None
+    """What is done to each cutout before it is judged."""
+    keep_bits: int | None
     rows: Table
     """The survey's own rows."""
     first: int
     """Catalogue row of the first."""
-    refused: tuple[Rejected | None, ...]
-    """For each row, why it is not read, or None."""
+    refused: Mapping[int, Rejected]
+    """Rows that are not read, by their place in the range."""
     file: Path
     """Where the result goes."""
 
 
-@dataclass(frozen=True)
-class Staged:
-    """A finished range on disk; arrays are read when asked for."""
-
-    file: Path
-
-    @property
-    def rows(self) -> NDArray[np.int64]:
-        """Catalogue rows that were taken, ascending."""
-        rows: NDArray[np.int64] = self._array("rows")
-        return rows
-
-    @property
-    def image(self) -> NDArray[Any]:
-        """Shape: (taken, band, y, x)."""
-        image: NDArray[Any] = self._array("image")
-        return image
-
-    @property
-    def mask(self) -> NDArray[np.bool_] | None:
-        """Shape: (taken, y, x); None where no cutout of the range has one."""
-        return self._array("mask") if self.has_mask else None
-
-    @property
-    def has_mask(self) -> bool:
-        """Whether any cutout of the range has a mask."""
-        return "mask" in self._names()
-
-    @property
-    def columns(self) -> dict[str, NDArray[Any]]:
-        """Columns for the catalogue, measured on the cutouts: ``size_y``, ``size_x`` and the readers' own."""
-        names = [name for name in self._names() if name.startswith("column:")]
-        return {name.removeprefix("column:"): self._array(name) for name in names}
-
-    @property
-    def rejected(self) -> list[tuple[int, Rejected]]:
-        """Catalogue rows that were not taken, with the reason."""
-        fields = [self._array(f"rejected:{name}").tolist() for name in REJECTION_FIELDS]
-        rows = self._array("rejected:row").tolist()
-        return [(row, Rejected(*values)) for row, *values in zip(rows, *fields, strict=True)]
-
-    def _names(self) -> list[str]:
-        with np.load(self.file, allow_pickle=False) as arrays:
-            return list(arrays.files)
-
-    def _array(self, name: str) -> Any:
-        with np.load(self.file, allow_pickle=False) as arrays:
-            return arrays[name]
-
-
 def stage(job: StageJob) -> Staged:
-    """Read, judge and keep one range; one that is kept already is left as it is.
+    """Read, judge and keep one range; one that is kept already and whole is left as it is.
 
     Raises:
         DataError: If the survey does not give one cutout or rejection for each row.
     """
-    if not job.file.exists():
-        arrays = _arrays(_take(job), job.layout)
-        write_atomically(job.file, lambda file: np.savez(file, allow_pickle=False, **arrays))
-    return Staged(job.file)
+    return Staged.read(job.file) or _keep(job, list(_pieces(job)))
 
 
 @dataclass(frozen=True)
-class _Taken:
+class _Piece:
+    """Cutouts of one size, judged and brought to the size of the store.
+
+    Attributes:
+        rejected: Why some were not taken, by place in the range.
+        image: Of the others. Shape: (taken, band, y, x).
+        mask: Shape: (taken, y, x), or None.
+        columns: What was measured on them. Shape of each: (taken,).
+    """
+
+    rejected: Mapping[int, Rejected]
     image: NDArray[Any]
     mask: NDArray[np.bool_] | None
-    size_pix: tuple[int, int]
-    meta: Mapping[str, float]
+    columns: Mapping[str, NDArray[Any]]
 
 
-def _take(job: StageJob) -> dict[int, _Taken | Rejected]:
-    taken: dict[int, _Taken | Rejected] = {
-        job.first + place: refused for place, refused in enumerate(job.refused) if refused is not None
-    }
-    wanted = [place for place, refused in enumerate(job.refused) if refused is None]
-    if wanted:
-        given = _one_by_one(job.survey.cutouts(job.source, job.rows[wanted]))
-        for place in wanted:
-            found = next(given, None)
-            if found is None:
-                raise DataError(_miscount(job, "fewer"))
-            taken[job.first + place] = _judged(found, job.layout, job.source.product.unit)
-        if next(given, None) is not None:
+def _pieces(job: StageJob) -> Iterator[_Piece]:
+    wanted = np.array([place for place in range(len(job.rows)) if place not in job.refused], np.int64)
+    if not len(wanted):
+        return
+    rows = job.rows if len(wanted) == len(job.rows) else job.rows[wanted]
+    reached = 0
+    for item in _in_batches(_prepared(job.survey.cutouts(job.source, rows), job.prepare)):
+        num = 1 if isinstance(item, Rejected) else len(item.images)
+        places = wanted[reached : reached + num]
+        reached += num
+        if reached > len(wanted):
             raise DataError(_miscount(job, "more"))
-    return dict(sorted(taken.items()))
+        yield _judged(item, places, job)
+    if reached < len(wanted):
+        raise DataError(_miscount(job, "fewer"))
 
 
 def _miscount(job: StageJob, fewer: str) -> str:
-    last = job.first + len(job.refused) - 1
+    last = job.first + len(job.rows) - 1
     return (
         f"the reader of {job.survey.name!r} gave {fewer} cutouts than it was asked for in the catalogue rows "
         f"{job.first} to {last}: it must yield a cutout or a rejection for each row, in order"
     )
 
 
-def _one_by_one(given: Iterator[Cutout | CutoutBatch | Rejected]) -> Iterator[Cutout | Rejected]:
+def _prepared(
+    given: Iterator[Cutout | CutoutBatch | Rejected], prepare: Preparation | None
+) -> Iterator[Cutout | CutoutBatch | Rejected]:
+    if prepare is None:
+        yield from given
+        return
     for item in given:
-        if not isinstance(item, CutoutBatch):
+        for cutout in _one_by_one(item) if isinstance(item, CutoutBatch) else (item,):
+            yield cutout if isinstance(cutout, Rejected) else prepare(cutout)
+
+
+def _one_by_one(batch: CutoutBatch) -> Iterator[Cutout]:
+    for place, image in enumerate(batch.images):
+        meta = {name: float(values[place]) for name, values in batch.meta.items()}
+        yield Cutout(image, batch.unit, None if batch.masks is None else batch.masks[place], meta=meta)
+
+
+def _in_batches(given: Iterator[Cutout | CutoutBatch | Rejected]) -> Iterator[CutoutBatch | Rejected]:
+    """Put single cutouts that follow each other and are alike together: a batch is judged as a whole."""
+    waiting: list[Cutout] = []
+    for item in given:
+        if waiting and not (isinstance(item, Cutout) and _is_alike(item, waiting)):
+            yield _together(waiting)
+            waiting = []
+        if isinstance(item, Cutout):
+            waiting.append(item)
+        else:
             yield item
-            continue
-        for place, image in enumerate(item.images):
-            meta = {name: float(values[place]) for name, values in item.meta.items()}
-            yield Cutout(image, item.unit, None if item.masks is None else item.masks[place], meta=meta)
+    if waiting:
+        yield _together(waiting)
 
 
-def _judged(found: Cutout | Rejected, layout: Layout, unit: str) -> _Taken | Rejected:
-    if isinstance(found, Rejected):
-        return found
-    refused = _misfit(found, layout, unit) or judge(found.image, found.mask)
-    if refused is not None:
-        return refused
-    image, mask = fit_to(found.image.astype(layout.dtype, copy=False), found.mask, layout.shape[1:])
-    return _Taken(image, mask, (found.image.shape[-2], found.image.shape[-1]), found.meta)
+def _is_alike(cutout: Cutout, waiting: list[Cutout]) -> bool:
+    first = waiting[0]
+    return (
+        cutout.image.shape == first.image.shape
+        and cutout.image.dtype == first.image.dtype
+        and cutout.unit == first.unit
+        and getattr(cutout.mask, "shape", None) == getattr(first.mask, "shape", None)
+        and len(waiting) * first.image.nbytes < WAITING_BYTES
+    )
 
 
-def _misfit(cutout: Cutout, layout: Layout, unit: str) -> Rejected | None:
-    """Refuse what cannot be brought to the product's bands, values and unit without changing their meaning."""
-    image = cutout.image
-    if image.ndim != 3 or len(image) != layout.shape[0]:
-        return Rejected("other bands", f"shape {image.shape}, where (band, y, x) with {layout.shape[0]} bands is due")
-    if layout.dtype == "uint8" and image.dtype != np.uint8:
-        return Rejected("other values", f"{image.dtype} pixels, where the product has uint8")
-    if cutout.unit and unit_factor(cutout.unit, unit) != 1:
-        return Rejected("other unit", f"unit {cutout.unit!r}, where the product has {unit!r}")
-    return None
+def _together(cutouts: list[Cutout]) -> CutoutBatch:
+    names = dict.fromkeys(name for cutout in cutouts for name in cutout.meta)
+    masks = [cutout.mask for cutout in cutouts if cutout.mask is not None]
+    return CutoutBatch(
+        np.stack([cutout.image for cutout in cutouts]),
+        cutouts[0].unit,
+        np.stack(masks) if masks else None,
+        {name: np.array([float(cutout.meta.get(name, np.nan)) for cutout in cutouts]) for name in names},
+    )
 
 
-def _arrays(results: Mapping[int, _Taken | Rejected], layout: Layout) -> dict[str, NDArray[Any]]:
-    taken = {row: result for row, result in results.items() if isinstance(result, _Taken)}
-    rejected = {row: result for row, result in results.items() if isinstance(result, Rejected)}
-    image = np.empty((len(taken), *layout.shape), layout.dtype)
-    for place, result in enumerate(taken.values()):
-        image[place] = result.image
-    arrays: dict[str, NDArray[Any]] = {"rows": np.array(list(taken), np.int64), "image": image}
-    if any(result.mask is not None for result in taken.values()):
-        arrays["mask"] = np.zeros((len(taken), *layout.shape[1:]), bool)
-        for place, result in enumerate(taken.values()):
-            if result.mask is not None:
-                arrays["mask"][place] = result.mask
-    arrays |= {f"column:{name}": values for name, values in _columns(list(taken.values())).items()}
-    arrays["rejected:row"] = np.array(list(rejected), np.int64)
-    for name in REJECTION_FIELDS:
-        arrays[f"rejected:{name}"] = np.array([getattr(result, name) for result in rejected.values()], np.str_)
-    return arrays
+def _judged(item: CutoutBatch | Rejected, places: NDArray[np.int64], job: StageJob) -> _Piece:
+    """Judge a batch and bring what is taken to the size, dtype and precision of the store."""
+    layout = job.layout
+    nothing = np.empty((0, *layout.shape), layout.dtype)
+    if isinstance(item, Rejected):
+        return _Piece({int(places[0]): item}, nothing, None, {})
+    misfit = _misfit(item, job)
+    if misfit is not None:
+        return _Piece(dict.fromkeys(places.tolist(), misfit), nothing, None, {})
+    images, masks = item.images, item.masks
+    columns = {"size_y": np.full(len(images), images.shape[2]), "size_x": np.full(len(images), images.shape[3])}
+    columns |= {name: np.asarray(values, np.float64) for name, values in sorted(item.meta.items())}
+    unfit = judge_all(images, masks, job.quality)
+    if unfit:
+        taken = np.delete(np.arange(len(images)), list(unfit))
+        images, masks = images[taken], None if masks is None else masks[taken]
+        columns = {name: values[taken] for name, values in columns.items()}
+    image, mask = fit_to(images.astype(layout.dtype, copy=False), masks, layout.shape[1:])
+    if job.keep_bits is not None:
+        image = round_mantissa(image, job.keep_bits)
+    return _Piece({int(places[place]): rejected for place, rejected in unfit.items()}, image, mask, columns)
 
 
-def _columns(taken: list[_Taken]) -> dict[str, NDArray[Any]]:
-    sizes = np.array([result.size_pix for result in taken], np.int64).reshape(-1, 2)
-    names = sorted({name for result in taken for name in result.meta})
-    measured = {name: np.array([float(t.meta.get(name, np.nan)) for t in taken], np.float64) for name in names}
-    return {"size_y": sizes[:, 0], "size_x": sizes[:, 1], **measured}
+def _misfit(batch: CutoutBatch, job: StageJob) -> Rejected | None:
+    """Refuse what cannot be brought to the product's bands, values, unit and size without changing their meaning."""
+    images, layout = batch.images, job.layout
+    if images.ndim != 4 or images.shape[1] != layout.shape[0]:
+        found = f"shape {images.shape[1:]}, where (band, y, x) with {layout.shape[0]} bands is due"
+        return Rejected("other bands", found)
+    if layout.dtype == "uint8" and images.dtype != np.uint8:
+        return Rejected("other values", f"{images.dtype} pixels, where the product has uint8")
+    if batch.unit and unit_factor(batch.unit, job.unit) != 1:
+        return Rejected("other unit", f"unit {batch.unit!r}, where the product has {job.unit!r}")
+    return too_small((images.shape[2], images.shape[3]), layout.shape[1:]) if images.size else None
+
+
+def _keep(job: StageJob, pieces: list[_Piece]) -> Staged:
+    rejected = dict(job.refused)
+    for piece in pieces:
+        rejected |= piece.rejected
+    filled = [piece for piece in pieces if len(piece.image)]
+    images = [piece.image for piece in filled] or [np.empty((0, *job.layout.shape), job.layout.dtype)]
+    image = images[0] if len(images) == 1 else np.concatenate(images)
+    facts = facts_of(np.arange(job.first, job.first + len(job.rows)), rejected, _digests(image), _columns(filled))
+    return keep(job.file, facts, image, _masks(filled, image.shape))
+
+
+def _masks(pieces: list[_Piece], shape: tuple[int, ...]) -> NDArray[np.bool_] | None:
+    if all(piece.mask is None for piece in pieces):
+        return None
+    empty = shape[-2:]
+    masks = [np.zeros((len(piece.image), *empty), bool) if piece.mask is None else piece.mask for piece in pieces]
+    return np.concatenate(masks)
+
+
+def _columns(pieces: list[_Piece]) -> dict[str, NDArray[Any]]:
+    names = dict.fromkeys(["size_y", "size_x", *sorted({name for piece in pieces for name in piece.columns})])
+    return {
+        name: np.concatenate(
+            [np.zeros(0, np.int64 if name in ("size_y", "size_x") else np.float64)]
+            + [piece.columns.get(name, np.full(len(piece.image), np.nan)) for piece in pieces]
+        )
+        for name in names
+    }
+
+
+def _digests(image: NDArray[Any]) -> NDArray[np.uint64]:
+    """Return 64 bits of each image, to find equal ones: the CRC-32C of its two halves. Shape: (n,)."""
+    size = image[:1].nbytes or 1
+    rows = np.ascontiguousarray(image).reshape(-1).view(np.uint8).reshape(-1, size)
+    crcs = [(crc32c(row[: size // 2]) << 32) | crc32c(row[size // 2 :]) for row in rows]
+    return np.array(crcs, np.uint64)

@@ -60,9 +60,21 @@ def test_a_mock_store_says_that_it_is_mock_and_follows_its_seed(astrofm, words, 
     assert not np.array_equal(made[0], made[2])
 
 
-@pytest.mark.parametrize("more", [[], ["--source", "x", "--mock", "8"]])
-def test_an_archive_is_either_named_or_made_up(astrofm, words, more):
-    ended = astrofm(*words[:3], *more)
+def test_an_archive_is_either_named_or_made_up(astrofm, words):
+    ended = astrofm(*words[:3], "--source", "x", "--mock", "8")
     assert ended.code == 2
     assert ended.sentence == "ingest takes either --source FOLDER_OR_FILE or --mock N"
     assert not store_path("test-field").exists()
+
+
+def test_the_options_are_in_the_manifest_and_what_cannot_be_is_a_sentence(astrofm, words, tmp_path):
+    out = tmp_path / "a.zarr"
+    assert astrofm(*words, "--keep-bits", "7", "--field-of-view", "36", "--out", out).code == 0
+    store = CutoutStore.open(out)
+    assert store.manifest.made_from.options.words == "--field-of-view 36.0 --keep-bits 7"
+    assert store.shape[1:] == (1, 12, 12)
+    ended = astrofm(*words, "--keep-bits", "40", "--out", tmp_path / "b.zarr")
+    assert ended.code == 2
+    assert "keep_bits" in ended.sentence
+    assert "23" in ended.sentence
+    assert astrofm(*words, "--beam", "-3", "--out", tmp_path / "b.zarr").code == 2

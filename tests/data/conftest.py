@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -67,6 +68,21 @@ def small_pieces(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(layout, "SHARD_BYTES", 8 * CUTOUT_BYTES)
     monkeypatch.setattr(layout, "RANGE_BYTES", 5 * CUTOUT_BYTES)
     return
+
+
+@pytest.fixture
+def repeat() -> Callable[..., None]:
+    """Return ``repeat(archive, name, *others)``: give other sources the image and position of one."""
+
+    def write(archive: Path, name: str, *others: str) -> None:
+        table = Table.read(archive / "table.csv")
+        ids = table["id_str"].tolist()
+        for other in others:
+            shutil.copy(archive / f"{name}.fits", archive / f"{other}.fits")
+            table["ra"][ids.index(other)] = table["ra"][ids.index(name)]
+        table.write(archive / "table.csv", overwrite=True)
+
+    return write
 
 
 def write_archive(folder: Path, num: int = 42, seed: int = 0, size: int = SIZE) -> Path:

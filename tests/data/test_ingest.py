@@ -11,17 +11,23 @@ import os
 import pickle
 import shutil
 import signal
+import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from astropy.io import fits
 from astropy.table import Table
 
 from astrofm.data import partial
 from astrofm.data.cutouts import Cutout, CutoutBatch
 from astrofm.data.ingest import ingest
+from astrofm.data.manifest import hash_file
+from astrofm.data.options import IngestOptions
+from astrofm.data.rounding import round_mantissa
 from astrofm.data.store import CutoutStore, store_info, verify
 from astrofm.data.workers import Workers
 from astrofm.errors import DataError, StoreError, UsageError
@@ -106,7 +112,7 @@ def test_work_of_another_command_is_left_alone(survey, archive, make_archive, tm
         with pytest.raises(KeyboardInterrupt):
             ingest(survey, other, tmp_path / "store", overwrite=True)
     assert ingest(survey, archive, tmp_path / "store")["already_complete"]
-    assert len(list((tmp_path / "store.partial" / "ranges").iterdir())) == 9
+    assert len(list((tmp_path / "store.partial" / "ranges").glob("*.facts"))) == 9
 
 
 def test_mock_data_stays_mock(survey, tmp_path):
@@ -142,27 +148,57 @@ def test_two_ingests_into_one_store_do_not_mix(survey, archive, tmp_path):
 @pytest.mark.parametrize("failure", [errno.ENOSPC, errno.EROFS])
 def test_a_full_disk_is_a_sentence_and_the_same_command_goes_on(survey, archive, tmp_path, monkeypatch, failure):
     ingest(survey, archive, tmp_path / "whole")
-    real, calls = os.fsync, iter(range(100))
+    real = Path.replace
 
-    def fails_at_the_sixth(file: int) -> None:
-        if next(calls) == 5:
-            raise OSError(failure, os.strerror(failure))
-        real(file)
+    def fails_at_the_fifth_range(self: Path, target: Path) -> Path:
+        if target.name == "000000020.facts":
+            raise OSError(failure, os.strerror(failure), str(self))
+        return real(self, target)
 
-    monkeypatch.setattr(partial.os, "fsync", fails_at_the_sixth)
-    with pytest.raises(StoreError, match=r"no space left on the disk|may not be written") as raised:
-        ingest(survey, archive, tmp_path / "store")
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", fails_at_the_fifth_range)
+        with pytest.raises(StoreError, match=r"no space left on the disk|may not be written") as raised:
+            ingest(survey, archive, tmp_path / "store")
     assert str(tmp_path / "store") in str(raised.value)
     assert not (tmp_path / "store").exists()
-    begun = {file: file.stat().st_mtime_ns for file in (tmp_path / "store.partial" / "ranges").glob("*.npz")}
-    assert len(begun) == 4
+    ranges = tmp_path / "store.partial" / "ranges"
+    begun = {file: file.stat().st_mtime_ns for file in ranges.iterdir()}
+    assert sorted(file.name for file in begun if file.suffix == ".facts") == [f"{i:09d}.facts" for i in (0, 5, 10, 15)]
+    assert not list(ranges.glob("*.tmp"))
     litter = tmp_path / "store.partial" / "store" / "image" / "c" / "0" / "0" / "0" / "0.4f1c.partial"
     litter.parent.mkdir(parents=True)
     litter.write_bytes(b"half a shard")  # as a kill leaves it
     monkeypatch.setattr(partial.shutil, "rmtree", lambda path, **_: None)  # to look at what was used
     ingest(survey, archive, tmp_path / "store")
-    assert begun.items() <= {f: f.stat().st_mtime_ns for f in (tmp_path / "store.partial" / "ranges").glob("*")}.items()
+    whole = {file: time for file, time in begun.items() if file.name < "000000020"}
+    assert whole == {file: file.stat().st_mtime_ns for file in whole}
     assert hashes(tmp_path / "store") == hashes(tmp_path / "whole")
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 160 kB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=160k", "tmpfs", disk], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip(f"no small disk can be mounted here: {mounted.stderr.decode().strip()}")
+    yield disk
+    subprocess.run(["umount", disk], check=True)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_disk_that_is_really_full_leaves_what_can_be_continued(survey, archive, tmp_path, small_disk, workers):
+    ingest(survey, archive, tmp_path / "whole")
+    with pytest.raises(StoreError, match=r"no space left on the disk of .* goes on where this one stopped"):
+        ingest(survey, archive, small_disk / "store", workers=workers)
+    assert not (small_disk / "store").exists()
+    assert list((small_disk / "store.partial" / "ranges").glob("*.facts"))
+    subprocess.run(["mount", "-o", "remount,size=10m", small_disk], check=True)
+    ingest(survey, archive, small_disk / "store", workers=workers)
+    assert hashes(small_disk / "store") == hashes(tmp_path / "whole")
 
 
 def test_a_begun_ingest_of_something_else_is_refused_until_overwritten(survey, archive, tmp_path, monkeypatch):
@@ -214,7 +250,7 @@ def test_killed_at_any_moment_it_ends_with_the_same_bytes(survey, make_archive, 
     modules = ["astropy.io.ascii", "astropy.stats", "astropy.coordinates", "astropy_healpix", "zarr.codecs"]
     context.set_forkserver_preload(["astrofm.data.ingest", "astrofm.data.folder", *modules])
     made = tmp_path / "store.partial"
-    moments = ["plan.json", "ranges/000000005.npz", "ranges/000000030.npz"]
+    moments = ["plan.json", "ranges/000000005.facts", "ranges/000000030.facts"]
     moments += ["store/image/c/0/0/0/0", "shards/000002.json", "store/manifest.json"]
     num_killed = 0
     for moment in moments:
@@ -232,9 +268,15 @@ def test_killed_at_any_moment_it_ends_with_the_same_bytes(survey, make_archive, 
     assert not made.exists()
 
 
+def _dies_elsewhere(home: int) -> None:
+    if os.getpid() != home:
+        signal.raise_signal(signal.SIGKILL)
+    time.sleep(0.01)
+
+
 def test_a_killed_worker_is_a_sentence():
     with Workers(2) as workers, pytest.raises(StoreError, match=r"ended from outside.*fewer --workers"):
-        workers.run(signal.raise_signal, [signal.SIGKILL], lambda done: None)
+        workers.run(_dies_elsewhere, [os.getpid()] * 3000, lambda done: None)
 
 
 def test_a_survey_can_be_sent_to_a_worker(survey):
@@ -329,3 +371,199 @@ def test_an_image_that_only_the_table_leads_to_is_a_source(survey, archive, tmp_
     ingest(survey, archive, tmp_path / "store")
     sources = CutoutStore.open(tmp_path / "store").manifest.made_from.sources
     assert "more/first.fits" in [file.name for file in sources]
+
+
+def reasons(store: Path) -> dict[str, tuple[str, str]]:
+    rows = pq.read_table(store / "rejected.parquet").to_pylist()
+    return {row["id_str"]: (row["reason"], row["detail"]) for row in rows}
+
+
+def changed(survey: Survey, **rules: object) -> Survey:
+    quality = survey.card.quality.model_copy(update=rules)
+    return Survey(survey.card.model_copy(update={"quality": quality}))
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_of_images_with_the_same_pixels_the_first_is_taken(survey, archive, tmp_path, workers, repeat):
+    repeat(archive, "src010", "src001", "src022", "src041")
+    ingest(survey, archive, tmp_path / "store", workers=workers)
+    found = reasons(tmp_path / "store")
+    same = ("duplicate image", "its pixels are those of src001")
+    assert {name: found[name] for name in ("src010", "src022", "src041")} == dict.fromkeys(
+        ("src010", "src022", "src041"), same
+    )
+    assert list(found) == sorted(found)
+    store = CutoutStore.open(tmp_path / "store")
+    assert len(store) == 36
+    assert "src001" in store.catalog.column("id_str")
+    ids = store.catalog.column("id_str").tolist()
+    ingest(changed(survey, duplicates="keep"), archive, tmp_path / "all")
+    kept = CutoutStore.open(tmp_path / "all")
+    assert len(kept) == 39
+    rows = [kept.catalog.column("id_str").tolist().index(name) for name in ids]
+    np.testing.assert_array_equal(store.read(slice(None)), kept.read(rows))
+    assert verify(tmp_path / "store") == []
+
+
+def test_of_rows_at_one_place_the_first_is_taken(survey, archive, tmp_path):
+    table = Table.read(archive / "table.csv")
+    for row, arcsec in ((5, 0.5), (7, 1.0), (8, 2.0)):
+        table["ra"][row] = table["ra"][0] + arcsec / 3600
+        fits.setval(archive / f"src{row:03d}.fits", "CRVAL1", value=table["ra"][row])
+    table.write(archive / "table.csv", overwrite=True)
+    ingest(changed(survey, near_duplicates_arcsec=1.2), archive, tmp_path / "store")
+    found = reasons(tmp_path / "store")
+    assert found["src007"] == ("near duplicate", "0.87 arcsec from src000")
+    assert found["src005"] == ("known artefact", "")
+    assert "src008" not in found
+
+
+def test_rounded_pixels_are_what_is_stored_and_the_options_are_recorded(survey, archive, tmp_path):
+    ingest(survey, archive, tmp_path / "plain")
+    ingest(survey, archive, tmp_path / "rounded", options=IngestOptions(keep_bits=7))
+    plain, rounded = (CutoutStore.open(tmp_path / name) for name in ("plain", "rounded"))
+    np.testing.assert_array_equal(rounded.read(slice(None)), round_mantissa(plain.read(slice(None)), 7))
+    assert rounded.manifest.made_from.options == IngestOptions(keep_bits=7)
+    assert (store_info(tmp_path / "rounded")["bytes"]) < store_info(tmp_path / "plain")["bytes"]
+    with pytest.raises(StoreError, match=r"differs in the options \(none, not --keep-bits 7\)"):
+        ingest(survey, archive, tmp_path / "rounded")
+
+
+def test_a_changed_field_is_what_the_card_of_the_store_says(survey, archive, tmp_path):
+    ingest(survey, archive, tmp_path / "store", options=IngestOptions(field_of_view_arcsec=28.8))
+    store = CutoutStore.open(tmp_path / "store")
+    assert store.shape[1:] == (1, 16, 16)
+    assert store.product.shape == (1, 16, 16)
+    assert store.manifest.made_from.survey_card == survey.card
+    again = ingest(survey, archive, tmp_path / "store", options=IngestOptions(field_of_view_arcsec=28.8))
+    assert again["already_complete"]
+    with pytest.raises(StoreError, match=r"differs in the options \(none, not --field-of-view 28.8\): replace it"):
+        ingest(survey, archive, tmp_path / "store")
+
+
+class Handed(Batched):
+    """The same cutouts in batches of some length, or one by one where that is 0."""
+
+    batch = 0
+
+    def cutouts(self, source, rows):
+        numbers = np.array([int(name[1:]) for name in rows["id_str"]])
+        rng = np.random.default_rng(0)
+        pixels = rng.integers(0, 250, (12, 1, 20, 20)).astype(np.uint8)
+        pixels[3], pixels[5, :, :15], pixels[9] = 7, 255, pixels[2]
+        masks = rng.random((12, 20, 20)) < 0.1
+        masks[6, :8] = True
+        images, masks = pixels[numbers], masks[numbers]
+        for first in range(0, len(numbers), self.batch or 1):
+            here = slice(first, first + (self.batch or 1))
+            if self.batch:
+                yield CutoutBatch(images[here], "", masks[here], {"rms": numbers[here].astype(float)})
+            else:
+                yield Cutout(images[first], "", masks[first], meta={"rms": float(numbers[first])})
+
+
+def test_the_bytes_do_not_depend_on_how_the_reader_hands_cutouts_over(batched, archive, tmp_path):
+    for size in (0, 1, 2, 7, 12):
+        survey = Handed(batched.card)
+        survey.batch = size
+        ingest(survey, archive, tmp_path / str(size))
+    made = [hashes(tmp_path / str(size)) for size in (0, 1, 2, 7, 12)]
+    assert made.count(made[0]) == len(made)
+    found = {name: reason for name, (reason, _) in reasons(tmp_path / "0").items()}
+    assert found == {"b3": "constant image", "b5": "saturated", "b6": "missing pixels", "b9": "duplicate image"}
+
+
+@pytest.mark.parametrize("what", ["changes", "vanishes"])
+def test_an_archive_that_is_touched_while_it_is_read_makes_no_store(survey, archive, tmp_path, what, monkeypatch):
+    touched, real = archive / "src020.fits", Survey.cutouts
+
+    def touches(self, source, rows):
+        touched.write_bytes(touched.read_bytes()[:3000]) if what == "changes" else touched.rename(tmp_path / "away")
+        monkeypatch.undo()
+        yield from real(self, source, rows)
+
+    monkeypatch.setattr(Survey, "cutouts", touches)
+    with pytest.raises(DataError, match=r"src020.fits of .* changed or vanished while the archive was read"):
+        ingest(survey, archive, tmp_path / "store")
+    assert not (tmp_path / "store").exists()
+    if what == "vanishes":
+        (tmp_path / "away").rename(touched)  # what was read in the meantime must not be used
+    monkeypatch.undo()
+    info = ingest(survey, archive, tmp_path / "store")
+    assert info["num_cutouts"] == (39 if what == "vanishes" else 38)
+
+
+def test_a_continued_ingest_hashes_only_what_was_touched(survey, archive, tmp_path, monkeypatch):
+    monkeypatch.setattr("astrofm.data.sources.SETTLED_NS", 0)
+    with monkeypatch.context() as patch:
+        patch.setattr("astrofm.data.ingest.assemble", _interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            ingest(survey, archive, tmp_path / "store")
+    hashed = []
+    monkeypatch.setattr("astrofm.data.sources.hash_file", lambda path: hashed.append(path.name) or hash_file(path))
+    (archive / "src009.fits").touch()
+    read = []
+    real = Survey.cutouts
+    monkeypatch.setattr(Survey, "cutouts", lambda *given: read.append(1) or real(*given))
+    ingest(survey, archive, tmp_path / "store")
+    assert hashed == ["src009.fits"]
+    assert len(read) == 9  # as something else may have been there while its range was read
+    ingest(survey, archive, tmp_path / "store")
+    assert len(hashed) == 1 + 43  # a finished store is compared with every byte of its archive
+
+
+@pytest.mark.parametrize("suffix", [".facts", ".image"])
+def test_a_range_that_a_power_cut_has_torn_is_read_anew(survey, archive, tmp_path, monkeypatch, suffix):
+    ingest(survey, archive, tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        patch.setattr("astrofm.data.ingest.assemble", _interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            ingest(survey, archive, tmp_path / "store")
+    torn = tmp_path / "store.partial" / "ranges" / f"000000010{suffix}"
+    torn.write_bytes(torn.read_bytes()[:-5] + bytes(5))
+    ingest(survey, archive, tmp_path / "store")
+    assert hashes(tmp_path / "store") == hashes(tmp_path / "whole")
+
+
+@pytest.mark.parametrize(("name", "values"), [("size_y", 3), ("size_x", 3.5)])
+def test_a_column_that_the_store_writes_itself_is_refused(survey, archive, tmp_path, name, values):
+    table = Table.read(archive / "table.csv")
+    table[name] = values
+    table.write(archive / "table.csv", overwrite=True)
+    with pytest.raises(DataError, match=f"the catalogue has a column '{name}', and a store keeps the size"):
+        ingest(survey, archive, tmp_path / "store")
+
+
+def test_a_column_of_the_table_called_rejected_is_not_overwritten(survey, archive, tmp_path):
+    table = Table.read(archive / "table.csv")
+    table["rejected"] = "by the referee"
+    table.write(archive / "table.csv", overwrite=True)
+    with pytest.raises(DataError, match=r"'table.csv' has a column 'rejected', a name that is kept"):
+        ingest(survey, archive, tmp_path / "store")
+
+
+def test_rejected_as_a_flag_is_refused(batched, archive, tmp_path, monkeypatch):
+    table = batched.catalog(None)
+    table["rejected"] = [False] * 12
+    monkeypatch.setattr(batched, "catalog", lambda source: table)
+    with pytest.raises(DataError, match="the column 'rejected' of the catalogue holds bool values"):
+        ingest(batched, archive, tmp_path / "store")
+
+
+def test_the_name_of_an_unfinished_ingest_is_no_place_for_a_store(survey, archive, tmp_path):
+    with pytest.raises(UsageError, match=r"a.partial is the name of an unfinished ingest"):
+        ingest(survey, archive, tmp_path / "a.partial")
+
+
+def test_a_file_that_cannot_be_read_is_named(survey, archive, tmp_path, monkeypatch):
+    def refuses(path: Path) -> str:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr("astrofm.data.sources.hash_file", refuses)
+    with pytest.raises(DataError, match=r"src000.fits cannot be read \(Permission denied\): change its rights"):
+        ingest(survey, archive, tmp_path / "store")
+
+
+def test_bits_of_pictures_are_not_rounded(batched, archive, tmp_path):
+    with pytest.raises(UsageError, match="--keep-bits rounds float32 pixels and product 'bytes' is uint8"):
+        ingest(batched, archive, tmp_path / "store", options=IngestOptions(keep_bits=3))

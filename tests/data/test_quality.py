@@ -3,7 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from astrofm.data.quality import fit_to, judge
+from astrofm.card import QualityRules
+from astrofm.data.quality import fit_to, judge, judge_all, too_small
 
 sizes = st.integers(1, 12)
 
@@ -60,7 +61,7 @@ def test_a_quarter_may_be_missing_whether_masked_or_nan():
     assert judge(field(), mask) is None
     mask[5, 0] = True
     assert judge(field(), mask).reason == "missing pixels"
-    assert judge(field(), mask, max_missing=0.5) is None
+    assert judge(field(), mask, QualityRules(max_missing=0.5)) is None
     assert judge(field(), mask[1:]).reason == "wrong shape"
 
 
@@ -101,3 +102,52 @@ def test_added_pixels_are_nan_or_masked():
     assert mask.sum() == 12
     _, mask = fit_to(np.ones((1, 2, 2), np.float32), np.zeros((2, 2), bool), (4, 4))
     assert mask.sum() == 12
+
+
+def test_a_picture_that_is_mostly_white_is_saturated():
+    picture = field(dtype=np.uint8)
+    picture[:, :11] = 255
+    assert judge(picture).reason == "saturated"
+    assert judge(picture, rules=QualityRules(max_saturated=1)) is None
+    assert judge(picture.astype(np.float32)) is None  # whose range has no top
+
+
+def test_an_image_that_fills_less_than_a_quarter_is_too_small():
+    assert too_small((10, 10), (20, 20)) is None
+    assert too_small((9, 10), (20, 20)).reason == "too small"
+    assert too_small((300, 4), (20, 20)).reason == "too small"
+    assert too_small((300, 300), (20, 20)) is None
+
+
+pixel = st.sampled_from([0.0, 1.0, 255.0, np.nan, np.inf])
+
+
+@given(st.data(), st.sampled_from([np.float32, np.float64, np.uint8, bool]), st.booleans())
+def test_many_are_judged_as_one_by_one(data, dtype, has_masks):
+    shape = data.draw(st.tuples(st.integers(1, 4), st.integers(1, 2), st.integers(1, 3), st.integers(1, 3)))
+    num = int(np.prod(shape))
+    values = np.array(data.draw(st.lists(pixel, min_size=num, max_size=num))).reshape(shape)
+    images = (values if np.dtype(dtype).kind == "f" else np.nan_to_num(values, posinf=7)).astype(dtype)
+    hidden = data.draw(st.lists(st.booleans(), min_size=num, max_size=num)) if has_masks else []
+    masks = np.array(hidden).reshape(shape)[:, 0] if has_masks else None
+    rules = QualityRules(max_missing=data.draw(st.sampled_from([0.0, 0.25, 0.9])))
+    one_by_one = {
+        place: found
+        for place, image in enumerate(images)
+        if (found := judge(image, None if masks is None else masks[place], rules)) is not None
+    }
+    assert judge_all(images, masks, rules) == one_by_one
+
+
+@given(sizes, sizes, sizes, sizes, st.sampled_from([np.float32, np.uint8]), st.booleans())
+def test_many_are_fitted_as_one_by_one(ny, nx, new_ny, new_nx, dtype, has_masks):
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 255, (3, 2, ny, nx)).astype(dtype)
+    masks = rng.random((3, ny, nx)) < 0.5 if has_masks else None
+    fitted, fitted_masks = fit_to(images, masks, (new_ny, new_nx))
+    for place, image in enumerate(images):
+        one, mask = fit_to(image, None if masks is None else masks[place], (new_ny, new_nx))
+        np.testing.assert_array_equal(fitted[place], one)
+        assert (fitted_masks is None) == (mask is None)
+        if mask is not None:
+            np.testing.assert_array_equal(fitted_masks[place], mask)

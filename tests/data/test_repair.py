@@ -6,9 +6,11 @@ import hashlib
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from astrofm.data.ingest import ingest
+from astrofm.data.options import IngestOptions
 from astrofm.data.repair import repair
 from astrofm.data.store import verify
 from astrofm.errors import StoreError
@@ -71,13 +73,30 @@ def test_a_damaged_manifest_cannot_be_repaired(store, survey, archive):
 
 def test_other_bytes_than_recorded_are_never_put_in(store, survey, archive, monkeypatch):
     shutil.copy(store / PIECES[5], store / PIECES[4])
-    monkeypatch.setattr("astrofm.data.pack.write_rows", _writes_zeros)
+    monkeypatch.setattr("astrofm.data.pack.read_rows", _reads_zeros)
     with pytest.raises(StoreError, match=r"differs .*the reader of the survey has changed"):
         repair(store, survey, archive)
     assert [damage.file for damage in verify(store)] == [PIECES[4]]
 
 
-def _writes_zeros(store, array, first, values):
-    from astrofm.data.layout import write_rows
+def _reads_zeros(file, kind, places, shape, dtype):
+    return np.zeros((len(places), *shape), dtype)
 
-    return write_rows(store, array, first, values * 0)
+
+def test_a_store_with_options_is_mended_with_the_same_options(survey, archive, tmp_path):
+    ingest(survey, archive, tmp_path / "store", options=IngestOptions(keep_bits=6, field_of_view_arcsec=36.0))
+    before = hashes(tmp_path / "store")
+    for piece in (PIECES[4], PIECES[2]):
+        (tmp_path / "store" / piece).unlink()
+    repair(tmp_path / "store", survey, archive)
+    assert hashes(tmp_path / "store") == before
+
+
+def test_duplicates_that_were_left_out_stay_out(survey, archive, tmp_path, repeat):
+    repeat(archive, "src002", "src020")
+    assert ingest(survey, archive, tmp_path / "store")["rejected"]["duplicate image"] == 1
+    before = hashes(tmp_path / "store")
+    for piece in ("rejected.parquet", "image/c/0/0/0/0", "image/c/2/0/0/0"):
+        (tmp_path / "store" / piece).unlink()
+        repair(tmp_path / "store", survey, archive)
+        assert hashes(tmp_path / "store") == before
