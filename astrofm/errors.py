@@ -10,6 +10,8 @@ __all__ = [
     "AstrofmError",
     "ContractError",
     "DataError",
+    "FetchError",
+    "OfflineError",
     "PluginError",
     "RecipeError",
     "RunError",
@@ -55,6 +57,14 @@ class PluginError(AstrofmError):
 
 class DataError(AstrofmError):
     """An archive, table or image that is not what the survey card promises."""
+
+
+class FetchError(AstrofmError):
+    """An archive that cannot be fetched, or is not the file that was promised."""
+
+
+class OfflineError(FetchError):
+    """A host that cannot be reached at all, as on a machine without network."""
 
 
 class StoreError(AstrofmError):

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -196,3 +199,32 @@ def tiny_recipe() -> Callable[..., Recipe]:
         return Recipe.parse(given, "made for tests")
 
     return make
+
+
+@pytest.fixture
+def start_web(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], Any]]:
+    """Return a function that starts an HTTP server on this machine, whose faults the test chooses: see ``web.py``."""
+    spec = importlib.util.spec_from_file_location("astrofm_tests_web", Path(__file__).with_name("web.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    monkeypatch.setenv("no_proxy", "127.0.0.1,localhost")
+    with ExitStack() as servers:
+        yield lambda: servers.enter_context(module.serving())
+
+
+@pytest.fixture
+def web(start_web: Callable[[], Any]) -> Any:
+    """An HTTP server on this machine."""
+    return start_web()
+
+
+@pytest.fixture
+def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The seconds between tries of a download, which nobody waits."""
+    from astrofm.data import web as module
+
+    seconds: list[float] = []
+    monkeypatch.setattr(module, "pause", lambda wait, stop: bool(seconds.append(wait)))
+    return seconds

@@ -1,3 +1,7 @@
+import io
+import re
+import tarfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -60,6 +64,56 @@ def test_a_half_written_store_at_home_is_not_taken_for_a_missing_archive(card):
         find_stores([card])
 
 
+@pytest.fixture
+def archive_on_web(web, radio_card_folder):
+    """The archive of ``test-field`` as a tar file on a server; its entry on a card."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as tar:
+        tar.add(radio_card_folder / "archive", "field")
+    web.files["/field.tar.gz"] = packed.getvalue()
+    size = len(packed.getvalue())
+    return {"name": "field.tar.gz", "url": web.url("/field.tar.gz"), "unpack": True, "size_bytes": size}
+
+
+def test_without_a_store_the_archive_is_fetched_and_ingested_once(archive_on_web, web, tmp_path, write_card):
+    card = str(write_card(tmp_path / "card.yaml", archive=[archive_on_web]))
+    said = []
+    found = find_stores([card], say=said.append)["test-field"]
+    assert found.path == store_path("test-field")
+    assert len(found) == 36
+    assert not found.is_mock
+    assert "fetching its archive and ingesting it" in said[0]
+    assert re.search(r"fetching 1 file, \d+\.\d MB, from 127\.0\.0\.1 to ", said[1])
+    assert find_stores([card], say=said.append)["test-field"].content_hash == found.content_hash
+    assert (len(web.asked), len(said)) == (1, 4)
+
+
+def test_nothing_is_fetched_if_another_survey_has_no_way_to_a_store(archive_on_web, web, tmp_path, write_card):
+    first = str(write_card(tmp_path / "first.yaml", archive=[archive_on_web]))
+    by_hand = [{"name": "cutouts", "note": "ask the authors"}]
+    second = str(write_card(tmp_path / "second.yaml", name="second", archive=by_hand))
+    with pytest.raises(StoreError, match=r"no store of 'second' .*'astrofm survey info second' says how to get it"):
+        find_stores([first, second])
+    assert web.asked == []
+
+
+def test_offline_the_error_names_the_three_ways_on(archive_on_web, tmp_path, write_card, waits):
+    gone = {**archive_on_web, "url": "https://archive.invalid/field.tar.gz"}
+    card = str(write_card(tmp_path / "card.yaml", archive=[gone]))
+    with pytest.raises(StoreError) as caught:
+        find_stores([card])
+    for way in ("archive.invalid cannot be reached", "--source", "--store", "--mock", str(store_path("test-field"))):
+        assert way in str(caught.value)
+    assert waits == []
+
+
+def test_an_archive_with_a_wrong_hash_makes_no_store(archive_on_web, tmp_path, write_card):
+    card = str(write_card(tmp_path / "card.yaml", archive=[{**archive_on_web, "sha256": "0" * 64}]))
+    with pytest.raises(StoreError, match=r"has the sha256 .* was expected"):
+        find_stores([card])
+    assert not store_path("test-field").exists()
+
+
 def test_named_stores_come_before_mock_ones(card, radio_store):
     assert not find_stores([card], [radio_store], mock=8)["test-field"].is_mock
 
@@ -75,6 +129,18 @@ def test_a_mock_store_says_so_and_is_made_once(card, monkeypatch):
     assert first.path == again.path
     assert len(made) == 1
     assert sorted(path.name for path in (home() / "mock").iterdir()) == [first.path.name]
+
+
+def test_runs_that_ask_for_one_mock_store_at_once_all_get_it(card, monkeypatch):
+    made = []
+    ingest = stores.ingest
+    monkeypatch.setattr(stores, "ingest", lambda *given, **more: made.append(given) or ingest(*given, **more))
+    survey = Survey.from_yaml(Path(card))
+    with ThreadPoolExecutor(3) as pool:
+        kept = [job.result() for job in [pool.submit(mock_store, survey, 12) for _ in range(3)]]
+    assert len({store.content_hash for store in kept}) == 1
+    assert len(made) == 1
+    assert [path.name for path in (home() / "mock").iterdir()] == [kept[0].path.name]
 
 
 def test_number_and_seed_of_a_mock_store_are_kept_apart(card):

@@ -41,7 +41,7 @@ def pretrain(
     recipe = _recipe(config, changes, survey, is_mock=mock is not None)
     library.check_parts(recipe)
     with progress() as listener:
-        stores = find_stores(library.needed_surveys(recipe), store, mock=mock, seed=seed, listener=listener)
+        stores = find_stores(library.needed_surveys(recipe), store, mock=mock, seed=seed, listener=listener, say=note)
     is_mock = any(found.is_mock for found in stores.values())
     trained = [plugins.survey(choice.name).name for choice in recipe.data.surveys]
     folder = out or home() / "runs" / "-".join([recipe.name, *trained, *(["mock"] if is_mock else [])])

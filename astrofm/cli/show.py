@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -22,7 +23,9 @@ LINE_EVERY_SECONDS = 30.0
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 
 
+@cache
 def _messages() -> Console:
+    """Return the one console of all messages, so that a sentence stands above a bar that is drawn, not under it."""
     from rich.console import Console
 
     return Console(stderr=True, soft_wrap=True, highlight=False)

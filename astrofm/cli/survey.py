@@ -4,13 +4,16 @@ from __future__ import annotations
 
 __all__ = ["app", "doctor"]
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from astrofm.cli.show import AsJson, emit, note, table, warn
+from astrofm.cli.show import AsJson, emit, note, progress, table, warn
 
-app = typer.Typer(help="List the surveys and show their cards.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(
+    help="List the surveys, show their cards, fetch their archives.", no_args_is_help=True, rich_markup_mode=None
+)
 
 
 @app.command("list")
@@ -45,6 +48,30 @@ def info(
         return
     rows = [[key, _in_words(value)] for key, value in card.model_dump(mode="json", exclude_defaults=True).items()]
     table(card.title, ("fact", "value"), rows)
+
+
+@app.command("fetch")
+def fetch(
+    name: Annotated[str, typer.Argument(help="Name of a survey, or path of its card.")],
+    out: Annotated[Path | None, typer.Option("--out", help="Folder; default: $ASTROFM_HOME/archives/NAME.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Fetch the archive of a survey, or what is missing of it; the same command goes on after an interruption."""
+    from astrofm import plugins
+    from astrofm.data.fetch import fetch as fetch_archive
+
+    survey = plugins.survey(name)
+    with progress() as listener:
+        fetched = fetch_archive(survey, out=out, listener=listener, say=note)
+    for archive in fetched.by_hand:
+        warn(" ".join(filter(None, (f"{archive.name} is to be fetched by hand:", archive.page, archive.note))))
+    if as_json:
+        emit({"survey": survey.name, **fetched.as_json()})
+        return
+    rows = [[file.name, f"{file.size_bytes / 1e6:.1f}", file.sha256] for file in fetched.files]
+    table(str(fetched.source), ("file", "MB", "sha256"), rows)
+    if not fetched.by_hand:
+        note(f"next: astrofm ingest --survey {name} --source {fetched.source}")
 
 
 def _in_words(value: Any) -> str:

@@ -60,7 +60,8 @@ def transfer(
     if out is not None and out.exists() and not out.is_dir():
         raise UsageError(f"--out names a folder for transfer.json, and {out} is a file")
     with progress() as listener:
-        stores = find_stores(dict.fromkeys((train_name, test_name)), store, mock=mock, seed=seed, listener=listener)
+        names = dict.fromkeys((train_name, test_name))
+        stores = find_stores(names, store, mock=mock, seed=seed, listener=listener, say=note)
     train, test = stores[plugins.survey(train_name).name], stores[plugins.survey(test_name).name]
     if model is None:
         model = _newest_model(train, test)

@@ -1,3 +1,4 @@
+import hashlib
 import json
 
 import pytest
@@ -46,6 +47,72 @@ def test_a_card_that_is_missing_or_misspelt_is_one_sentence(astrofm, tmp_path, w
     ended = astrofm("survey", "info", write_card(tmp_path / "typo.yaml", tilte="x"))
     assert ended.code == 2
     assert ended.sentence == f"survey card {tmp_path / 'typo.yaml'}: tilte: no such key"
+
+
+def test_an_archive_is_fetched_and_shown_as_a_table_and_as_json(astrofm, web, tmp_path, write_card):
+    web.files["/a"] = b"a" * 2_000_000
+    archive = {"name": "a.fits", "url": web.url("/a"), "licence": "CC BY 4.0", "size_bytes": 2_000_000}
+    card = write_card(tmp_path / "card.yaml", archive=[archive])
+    ended = astrofm("survey", "fetch", card, "--out", tmp_path / "out", "--json")
+    assert ended.code == 0
+    document = json.loads(ended.stdout)
+    assert (document["survey"], document["source"]) == ("test-field", str(tmp_path / "out"))
+    assert (document["transferred"], document["by_hand"]) == (2_000_000, [])
+    sha256 = hashlib.sha256(web.files["/a"]).hexdigest()
+    assert [(file["name"], file["sha256"]) for file in document["files"]] == [("a.fits", sha256)]
+    said = ended.stderr.splitlines()
+    assert said[0].startswith("test-field: fetching 1 file, 2.0 MB, from 127.0.0.1 to ")
+    assert said[0].endswith("; licence: CC BY 4.0")
+    assert said[1] == f"no hash of a.fits was known; its sha256 {sha256} is recorded"
+    again = astrofm("survey", "fetch", card, "--out", tmp_path / "out")
+    assert sha256 in again.stdout.replace("\n", "")
+    assert again.stderr == f"next: astrofm ingest --survey {card} --source {tmp_path / 'out'}\n"
+
+
+def test_what_is_to_be_fetched_by_hand_is_said(astrofm, web, tmp_path, write_card):
+    web.files["/t"] = b"t"
+    by_hand = {"name": "cutouts", "page": "https://sky.example/form", "note": "64 pixels each"}
+    card = write_card(tmp_path / "card.yaml", archive=[by_hand])
+    ended = astrofm("survey", "fetch", card)
+    assert ended.code == 1
+    said = (
+        "the archive of 'test-field' cannot be fetched by a program: cutouts, https://sky.example/form, 64 pixels each"
+    )
+    assert ended.sentence == said
+    write_card(card, archive=[by_hand, {"name": "t.csv", "url": web.url("/t")}])
+    ended = astrofm("survey", "fetch", card, "--json")
+    assert ended.code == 0
+    assert "note: cutouts is to be fetched by hand: https://sky.example/form 64 pixels each" in ended.stderr
+    assert json.loads(ended.stdout)["by_hand"] == [by_hand]
+
+
+def test_a_failed_fetch_is_one_sentence(astrofm, web, tmp_path, write_card):
+    card = write_card(tmp_path / "card.yaml", archive=[{"name": "a.fits", "url": web.url("/a")}])
+    ended = astrofm("survey", "fetch", card)
+    assert (ended.code, ended.stdout) == (1, "")
+    assert ended.stderr.splitlines()[-1] == f"astrofm: there is no {web.url('/a')} (HTTP 404)"
+
+
+def test_without_a_source_an_ingest_fetches_the_archive(astrofm, web, radio_card_folder, tmp_path, write_card):
+    files = sorted((radio_card_folder / "archive").iterdir())
+    archive = [{"name": file.name, "url": web.url(f"/{file.name}")} for file in files]
+    web.files |= {f"/{file.name}": file.read_bytes() for file in files}
+    card = write_card(tmp_path / "card.yaml", archive=archive)
+    ended = astrofm("ingest", "--survey", card, "--out", tmp_path / "a.zarr", "--json")
+    assert ended.code == 0
+    assert json.loads(ended.stdout)["num_cutouts"] == 36
+    again = astrofm("ingest", "--survey", card, "--out", tmp_path / "a.zarr", "--json")
+    assert again.stderr == "already complete\n"
+    assert len(web.asked) == len(files)
+
+
+def test_an_ingest_without_source_or_archive_says_what_would_work(astrofm, radio_card_folder):
+    ended = astrofm("ingest", "--survey", radio_card_folder / "card.yaml")
+    assert ended.code == 1
+    assert ended.sentence == (
+        "the archive of 'test-field' cannot be fetched by a program (its card names none): name a copy of it with "
+        "--source, or try it on made-up data with --mock 400"
+    )
 
 
 def test_the_doctor_is_content_where_all_is_well(astrofm):
