@@ -4,7 +4,6 @@ from __future__ import annotations
 
 __all__ = ["Device", "Mock", "Seed", "Stores", "default_device"]
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -12,7 +11,8 @@ import typer
 from astrofm.errors import UsageError
 
 Stores = Annotated[
-    list[Path], typer.Option("--store", help="A store; it serves the survey its manifest names. May be repeated.")
+    list[str],
+    typer.Option("--store", help="A store (folder or URL); it serves the survey its manifest names. May be repeated."),
 ]
 Mock = Annotated[int | None, typer.Option("--mock", min=8, help="Use N made-up objects of every survey touched.")]
 Seed = Annotated[int, typer.Option("--seed", help="Seed of the mock archives.")]

@@ -1,4 +1,4 @@
-"""``astrofm store``: look at a store, check it, mend it."""
+"""``astrofm store``: look at a store, check it, mend it, merge it with others, see what they share."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ from typing import Annotated, Any
 
 import typer
 
-from astrofm.cli.show import AsJson, emit, note, table
+from astrofm.cli.show import AsJson, emit, note, progress, table
 
-app = typer.Typer(help="Look at a store, check it, mend it.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(
+    help="Look at a store, check it, mend it; merge and compare stores.", no_args_is_help=True, rich_markup_mode=None
+)
 
-StorePath = Annotated[Path, typer.Argument(help="A store.")]
+StorePath = Annotated[str, typer.Argument(metavar="STORE", help="A store: a folder, or a URL (https://, s3://, ...).")]
 
 
 def show_store(info: Mapping[str, Any]) -> None:
@@ -53,14 +55,22 @@ def verify(path: StorePath, as_json: AsJson = False) -> None:
     else:
         for damage in damages:
             note(damage)
-        note("every hash is right" if not damages else f"mend it with 'astrofm store repair {path} --source ARCHIVE'")
+        note(_mend(path) if damages else "every hash is right")
     if damages:
         raise typer.Exit(1)
 
 
+def _mend(path: str) -> str:
+    from astrofm.data.store_files import is_url
+
+    if is_url(path):
+        return "copy the damaged files there again from where the store was made"
+    return f"mend it with 'astrofm store repair {path} --source ARCHIVE'"
+
+
 @app.command("repair")
 def repair(
-    path: StorePath,
+    path: Annotated[Path, typer.Argument(metavar="STORE", help="A store, in a folder.")],
     source: Annotated[Path, typer.Option("--source", help="Folder or file of the archive.")],
     as_json: AsJson = False,
 ) -> None:
@@ -72,10 +82,90 @@ def repair(
 
     made_from = read_manifest(path).made_from
     # The card of a survey without code may lie anywhere; the store has it.
-    is_card_alone = made_from.card.folder is not None and made_from.card.name not in plugins.surveys()
-    survey = Survey(made_from.card, made_from.votes) if is_card_alone else plugins.survey(made_from.card.name)
+    has_form = any(getattr(made_from.card, form) for form in ("folder", "mosaic", "arrays", "pictures"))
+    is_card_alone = has_form and made_from.card.name not in plugins.surveys()
+    survey = Survey(made_from.survey_card, made_from.votes) if is_card_alone else plugins.survey(made_from.card.name)
     mended = repair_store(path, survey, source)
     if as_json:
         emit(mended)
     else:
         note(f"repaired: {', '.join(mended['repaired']) or 'nothing was damaged'}")
+
+
+@app.command("merge")
+def merge(
+    stores: Annotated[list[str], typer.Argument(metavar="STORE...", help="Stores of one survey: folders or URLs.")],
+    out: Annotated[Path, typer.Option("--out", help="The new store.")],
+    workers: Annotated[int, typer.Option("--workers", min=1, help="Processes.")] = 1,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a store made of other parts.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Make one store of several; the same command continues after an interruption."""
+    from astrofm.data.merge import merge as merge_stores
+
+    with progress() as listener:
+        merged = merge_stores(stores, out, workers=workers, overwrite=overwrite, listener=listener)
+    if merged["already_complete"]:
+        note("already complete")
+    if as_json:
+        emit(merged)
+    else:
+        show_store(merged)
+
+
+@app.command("overlap")
+def overlap(
+    first: Annotated[str, typer.Argument(metavar="A", help="A store, or a table (CSV, ECSV, FITS, VOTable, Parquet).")],
+    second: Annotated[str, typer.Argument(metavar="B", help="Another one.")],
+    radius: Annotated[float, typer.Option("--radius", min=0, help="Greatest separation, arcsec.")] = 5.0,
+    out: Annotated[Path | None, typer.Option("--out", help="Table of all pairs; format by its suffix.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Count the sources of A near one of B, and of B near one of A, split by split."""
+    from astrofm.data.overlap import measure_overlap
+    from astrofm.data.tables import write_table
+
+    found = measure_overlap(first, second, radius)
+    if out is not None:
+        write_table(found.table(), out)
+        note(f"written: {out}")
+    if as_json:
+        emit(found.to_json())
+    else:
+        _show_overlap(found.to_json())
+
+
+def _show_overlap(found: Mapping[str, Any]) -> None:
+    """Print what :meth:`astrofm.data.overlap.OverlapReport.to_json` returns."""
+    for side, other in (("a", "b"), ("b", "a")):
+        one = found[side]
+        unplaced = one["num_sources"] - one["num_with_position"]
+        without = f" ({unplaced} have no position)" if unplaced else ""
+        note(
+            f"{one['num_near_the_other']} of {one['num_sources']} sources of {one['name']}{without} lie within "
+            f"{found['radius_arcsec']:g} arcsec of one of {found[other]['name']}"
+        )
+    if not found["num_pairs"]:
+        return
+    rows = [
+        [one["split_a"] or "-", one["split_b"] or "-", f"{one['num_a']}", f"{one['num_b']}"] for one in found["splits"]
+    ]
+    table("Sources that the splits share", ("split of A", "split of B", "sources of A", "sources of B"), rows)
+    nearest = [[one["id_a"], one["id_b"], f"{one['separation_arcsec']:.3f}"] for one in found["nearest"]]
+    table("Nearest pairs", ("A", "B", "arcsec"), nearest)
+
+
+@app.command("report")
+def report(
+    path: StorePath,
+    out: Annotated[Path | None, typer.Option("--out", help="HTML file; default: STORE.report.html beside it.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write one page on what is in a store: counts, what was rejected, distributions, pictures."""
+    from astrofm.report.ingest_page import write_ingest_report
+
+    written = write_ingest_report(path, out)
+    if as_json:
+        emit({"store": path, "report": str(written)})
+    else:
+        note(f"written: {written}")

@@ -8,15 +8,20 @@ from __future__ import annotations
 __all__ = ["Overlap", "near", "overlap"]
 
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.spatial import cKDTree
 
 from astrofm.data.catalog import Catalog
+from astrofm.errors import UsageError
 
 _ROUNDING = 1e-14
 """Slack on the chord: rounding must not lose a pair at the very radius. It is worth 2 nano-arcseconds."""
+
+_ROWS_AT_ONCE = 2**16
+"""Rows whose neighbours are held as Python lists at a time."""
 
 _ARCSEC_PER_RADIAN = 3600.0 * 180.0 / np.pi
 
@@ -55,7 +60,7 @@ def near(
         True where a neighbour exists; a position that is NaN has none. Shape: (n,).
 
     Raises:
-        ValueError: If the radius is negative or not a number.
+        UsageError: If the radius is negative or not a number.
     """
     chord = _chord(radius_arcsec)
     found = np.zeros(np.shape(ra), dtype=bool)
@@ -71,25 +76,30 @@ def overlap(catalog_a: Catalog, catalog_b: Catalog, radius_arcsec: float) -> Ove
     """Find all pairs of rows within the radius, edge included.
 
     Raises:
-        ValueError: If the radius is negative or not a number.
+        UsageError: If the radius is negative or not a number.
     """
     chord = _chord(radius_arcsec)
     rows_a, vectors_a = _unit_vectors(catalog_a.column("ra"), catalog_a.column("dec"))
     rows_b, vectors_b = _unit_vectors(catalog_b.column("ra"), catalog_b.column("dec"))
     if not (len(rows_a) and len(rows_b)):
         return Overlap(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))
-    neighbours = np.asarray(cKDTree(vectors_b).query_ball_point(vectors_a, chord, return_sorted=True), dtype=object)
-    first = np.repeat(np.arange(len(rows_a)), np.array([len(found) for found in neighbours]))
-    second = np.concatenate([np.asarray(found, dtype=np.int64) for found in neighbours])
-    distance = np.linalg.norm(vectors_a[first] - vectors_b[second], axis=1)
+    tree = cKDTree(vectors_b)
+    first, second = [], []
+    for start in range(0, len(rows_a), _ROWS_AT_ONCE):
+        few = vectors_a[start : start + _ROWS_AT_ONCE]
+        found = np.asarray(tree.query_ball_point(few, chord, return_sorted=True), dtype=object).tolist()
+        first.append(start + np.repeat(np.arange(len(found)), [len(rows) for rows in found]))
+        second.append(np.fromiter(chain.from_iterable(found), np.int64))
+    pairs_a, pairs_b = np.concatenate(first), np.concatenate(second)
+    distance = np.linalg.norm(vectors_a[pairs_a] - vectors_b[pairs_b], axis=1)
     separation = 2.0 * np.arcsin(np.minimum(distance / 2.0, 1.0)) * _ARCSEC_PER_RADIAN
-    return Overlap(rows_a[first], rows_b[second], separation)
+    return Overlap(rows_a[pairs_a], rows_b[pairs_b], separation)
 
 
 def _chord(radius_arcsec: float) -> float:
     """Return the straight distance on the unit sphere that an angle spans."""
     if not radius_arcsec >= 0:
-        raise ValueError(f"a radius of {radius_arcsec} arcsec cannot be searched; give one of at least 0")
+        raise UsageError(f"a radius of {radius_arcsec} arcsec cannot be searched; give one of at least 0")
     half_angle = min(radius_arcsec / _ARCSEC_PER_RADIAN / 2.0, np.pi / 2.0)
     return float(2.0 * np.sin(half_angle)) * (1.0 + _ROUNDING) + _ROUNDING
 

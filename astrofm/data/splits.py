@@ -1,4 +1,16 @@
-"""Division of a catalogue into train, val and test."""
+"""Division of a catalogue into train, val and test.
+
+``published`` keeps what the catalogue says. The other schemes draw by hashes, so that the order of the rows, the
+machine and the day do not matter:
+
+- ``by-id`` looks at the id of each row alone: a row never changes sides because others were added, and every class is
+  divided in the same proportion up to counting noise.
+- ``sky`` looks at the HEALPix cell of each row alone: a block of the sky goes to one split whole. The fractions hold
+  for blocks, and for rows only so far as the blocks are many. Neighbours across the border of two blocks may be in two
+  splits; what lies within a radius of the test split is left out of training by ``data.exclude`` of a recipe.
+- ``stratified`` gives each class its exact share, to a whole row. For that it must look at all rows: one may
+  change sides when others of its class are added.
+"""
 
 from __future__ import annotations
 
@@ -18,33 +30,104 @@ SPLITS = ("train", "val", "test")
 _SALT = b"astrofm split 1\x00"
 """Keeps the draw independent of other uses of a hash of the id. To change it is to change every split."""
 
+_HEALPIX_ORDER = 29
+"""Of the catalogue's spatial index."""
+
 
 def assign_splits(catalog: Catalog, splits: Splits) -> NDArray[np.str_]:
     """Return the split of each row.
 
-    ``published`` keeps the catalogue's own ``split`` column (``valid`` and ``validation`` are read as ``val``).
-    ``by-id`` draws from the id of each row alone, see :func:`split_of`: a row never changes sides because others
-    were added, and every class is divided in the same proportion up to counting noise.
-
     Args:
-        catalog: With a ``split`` column where the scheme is ``published``.
+        catalog: With a ``split`` column where the scheme is ``published`` (``valid`` and ``validation`` are read as
+            ``val``), and the label column where it is ``stratified``.
         splits: The card's rule.
 
     Returns:
         ``train``, ``val`` or ``test`` for each row. Shape: (len(catalog),).
 
     Raises:
-        DataError: If the published column is missing or holds another word.
+        DataError: If the column is missing or holds what cannot be used.
         UnknownNameError: If there is no such scheme.
     """
-    if splits.scheme == "by-id":
-        return np.array([split_of(name, splits.test_fraction) for name in catalog.column("id_str")], dtype="<U5")
-    if splits.scheme != "published":
-        raise one_of("split scheme", splits.scheme, ("published", "by-id"))
+    schemes = {"published": _published, "by-id": _by_id, "sky": _by_sky, "stratified": _stratified}
+    if splits.scheme not in schemes:
+        raise one_of("split scheme", splits.scheme, schemes)
+    return schemes[splits.scheme](catalog, splits).astype("<U5")
+
+
+def split_of(name: str, test_fraction: float, val_fraction: float = 0.0) -> str:
+    """Return the split that the hash of a name gives, the fractions being those of all names.
+
+    Args:
+        name: An id, or what stands for a block of the sky.
+        test_fraction: Part of all names that is ``test``; a larger one only adds to it.
+        val_fraction: Part of all names that is ``val``; the others are ``train``.
+    """
+    place = _place_of(name)
+    if place < test_fraction:
+        return "test"
+    return "val" if place < test_fraction + val_fraction else "train"
+
+
+def _place_of(name: str) -> float:
+    """Return a number in [0, 1) that only the name decides."""
+    digest = hashlib.sha256(_SALT + name.encode()).digest()
+    return int.from_bytes(digest[:8], "big") / 2**64
+
+
+def _by_id(catalog: Catalog, splits: Splits) -> NDArray[np.str_]:
+    names = catalog.column("id_str").tolist()
+    return np.array([split_of(name, splits.test_fraction, splits.val_fraction) for name in names], np.str_)
+
+
+def _by_sky(catalog: Catalog, splits: Splits) -> NDArray[np.str_]:
+    """Draw by the block; a row without a position, which has none, by its id."""
+    cells = catalog.column("_healpix_29")
+    blocks, member_of = np.unique(cells >> 2 * (_HEALPIX_ORDER - splits.healpix_order), return_inverse=True)
+    names = [f"healpix {splits.healpix_order} {block}" for block in blocks]
+    drawn = np.array([split_of(name, splits.test_fraction, splits.val_fraction) for name in names], np.str_)[member_of]
+    placeless = np.flatnonzero(cells < 0)
+    if len(placeless):
+        drawn[placeless] = _by_id(catalog.take(placeless), splits)
+    return drawn
+
+
+def _stratified(catalog: Catalog, splits: Splits) -> NDArray[np.str_]:
+    """Rank the rows of each class by the hash of their id; those without a label are a class of their own."""
+    places = np.array([_place_of(name) for name in catalog.column("id_str").tolist()])
+    classes = _classes(catalog, splits.column)
+    order = np.lexsort((places, classes))
+    sizes = np.bincount(classes)
+    rank_in_class = np.arange(len(order)) - (np.cumsum(sizes) - sizes)[classes[order]]
+    num_test = np.floor(sizes * splits.test_fraction + 0.5)[classes[order]]
+    num_drawn = np.floor(sizes * (splits.test_fraction + splits.val_fraction) + 0.5)[classes[order]]
+    drawn = np.empty(len(order), "<U5")
+    drawn[order] = np.select([rank_in_class < num_test, rank_in_class < num_drawn], ["test", "val"], "train")
+    return drawn
+
+
+def _classes(catalog: Catalog, column: str) -> NDArray[np.int64]:
+    """Return the number of the class of each row; values that are missing have the same one. Shape: (len,)."""
+    values = catalog.column(column)
+    if values.ndim != 1:
+        raise DataError(f"column {column!r} holds lists, which are no classes: name another one for stratified splits")
+    if values.dtype.kind == "f":
+        known = values[~np.isnan(values)]
+        if (known % 1 != 0).any():
+            example = float(known[known % 1 != 0][0])
+            raise DataError(
+                f"column {column!r} holds measurements such as {example:g}, which are no classes: "
+                "name a label column for stratified splits"
+            )
+    _, classes = np.unique(values, return_inverse=True)
+    return classes
+
+
+def _published(catalog: Catalog, splits: Splits) -> NDArray[np.str_]:
     if "split" not in catalog.columns:
         raise DataError(
             "the card says that the splits are published and the catalogue has no 'split' column; "
-            "map the table's own column to it, or set the scheme to 'by-id'"
+            "map the table's own column to it, or set the scheme to 'by-id', 'sky' or 'stratified'"
         )
     published = np.char.lower(np.char.strip(catalog.column("split").astype(np.str_)))
     published = np.where(np.isin(published, ("valid", "validation")), "val", published)
@@ -55,11 +138,4 @@ def assign_splits(catalog: Catalog, splits: Splits) -> NDArray[np.str_]:
             f"the split of {str(catalog.column('id_str')[row])!r} is {str(catalog.column('split')[row])!r}; "
             f"it must be one of {', '.join(SPLITS)}"
         )
-    return published.astype("<U5")
-
-
-def split_of(id_str: str, test_fraction: float) -> str:
-    """Return ``test`` for a fraction of all ids and ``train`` for the others, by a hash of the id."""
-    digest = hashlib.sha256(_SALT + id_str.encode()).digest()
-    fraction = int.from_bytes(digest[:8], "big") / 2**64
-    return "test" if fraction < test_fraction else "train"
+    return published

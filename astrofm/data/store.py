@@ -19,6 +19,8 @@ from astrofm.card import Product, SurveyCard
 from astrofm.data.catalog import Catalog
 from astrofm.data.layout import ENCODING_TYPE, ENCODING_VERSION
 from astrofm.data.manifest import MANIFEST, Manifest
+from astrofm.data.shards import ShardFiles
+from astrofm.data.store_files import is_url, open_array, read_bytes
 from astrofm.data.verify import Damage, verify
 from astrofm.errors import StoreError, one_of
 from astrofm.schema import VoteSchema
@@ -103,39 +105,48 @@ class CutoutStore:
     @cached_property
     def catalog(self) -> Catalog:
         """The catalogue, read when it is first used."""
+        import pyarrow as pa
         import pyarrow.parquet as pq
 
-        return Catalog(pq.read_table(BytesIO(_read_bytes(self.path, "catalog.parquet"))))
+        try:
+            return Catalog(pq.read_table(BytesIO(read_bytes(self.path, "catalog.parquet"))))
+        except (FileNotFoundError, pa.ArrowInvalid) as error:
+            raise StoreError(
+                f"catalog.parquet of {self.path} is missing or damaged: 'astrofm store repair' mends it"
+            ) from error
 
     def __len__(self) -> int:
         return self.manifest.num_cutouts
 
-    def read(self, rows: Rows) -> NDArray[Any]:
+    def read(self, rows: Rows, out: NDArray[Any] | None = None) -> NDArray[Any]:
         """Read cutouts.
 
         Whole chunks are decoded, whatever is asked of them: ask for neighbouring rows together.
 
         Args:
             rows: A slice, row numbers in any order, or True for each row that is wanted. Shape of the last: (len,).
+            out: Where they go, contiguous and of the store's dtype; None: a new array.
 
         Returns:
             Values in the product's unit; NaN where nothing was observed. Shape: (rows, band, y, x).
 
         Raises:
             IndexError: If a row is not in the store, or a selection is not as long as it.
+            StoreError: If a shard is missing or damaged.
         """
-        return self._read(self._image, rows)
+        return self._read("image", rows, out)
 
-    def read_mask(self, rows: Rows) -> NDArray[np.bool_] | None:
+    def read_mask(self, rows: Rows, out: NDArray[np.bool_] | None = None) -> NDArray[np.bool_] | None:
         """Read the masks of cutouts: True where a pixel is to be ignored; None for a store without masks.
 
         Args:
             rows: As of :meth:`read`.
+            out: As of :meth:`read`.
 
         Returns:
             Shape: (rows, y, x).
         """
-        return None if self._mask is None else self._read(self._mask, rows)
+        return self._read("mask", rows, out) if self.manifest.has_mask else None
 
     def blocks(self) -> list[range]:
         """Return the rows of each chunk."""
@@ -174,35 +185,33 @@ class CutoutStore:
             return np.full(len(self), np.nan)
         return self.catalog.column(name).astype(np.float64)
 
-    @cached_property
-    def _image(self) -> zarr.Array[Any]:
-        return self._open_array("image")
-
-    @cached_property
-    def _mask(self) -> zarr.Array[Any] | None:
-        return self._open_array("mask") if self.manifest.has_mask else None
-
-    def _open_array(self, name: str) -> zarr.Array[Any]:
-        import zarr
-
-        return zarr.open_array(f"{self.path}/{name}", mode="r")
-
-    def _read(self, array: zarr.Array[Any], rows: Rows) -> NDArray[Any]:
-        if isinstance(rows, slice) and rows.step in (None, 1):
-            values: NDArray[Any] = np.asarray(array[rows])
-            return values
+    def _read(self, name: str, rows: Rows, out: NDArray[Any] | None) -> NDArray[Any]:
         wanted = np.arange(len(self))[rows] if isinstance(rows, slice) else _row_numbers(rows, len(self))
         if wanted.size and (wanted.min() < 0 or wanted.max() >= len(self)):
             raise IndexError(
                 f"rows {wanted.min()} to {wanted.max()} were asked of the {len(self)} cutouts of {self.path}"
             )
-        found = np.empty((len(wanted), *array.shape[1:]), array.dtype)
+        shape = self.shape if name == "image" else (len(self), *self.shape[2:])
+        dtype = self.dtype if name == "image" else np.dtype(bool)
+        found = np.empty((len(wanted), *shape[1:]), dtype) if out is None else out
+        if ShardFiles.can_read(self.path):
+            layout = self.manifest.made_from.layout
+            ShardFiles(Path(self.path), name, layout, shape, dtype).read_into(found, wanted)
+        else:
+            self._read_through_zarr(self._arrays[name], wanted, found)
+        return found
+
+    @cached_property
+    def _arrays(self) -> dict[str, zarr.Array[Any]]:
+        names = ["image", "mask"] if self.manifest.has_mask else ["image"]
+        return {name: open_array(self.path, name) for name in names}
+
+    def _read_through_zarr(self, array: zarr.Array[Any], wanted: NDArray[np.int64], found: NDArray[Any]) -> None:
         order = np.argsort(wanted, kind="stable")
         ascending = wanted[order]
         for run in self._runs(ascending):
             first, stop = np.searchsorted(ascending, [run.start, run.stop])
             found[order[first:stop]] = np.asarray(array[run.start : run.stop])[ascending[first:stop] - run.start]
-        return found
 
     def _runs(self, ascending: NDArray[np.int64]) -> Iterator[range]:
         """Yield the row ranges to decode: touched chunks, those that follow each other within a shard together."""
@@ -266,7 +275,7 @@ def read_manifest(path: Path | str) -> Manifest:
             "ingest again with --overwrite, or use the astrofm that wrote it"
         )
     try:
-        return Manifest.from_bytes(_read_bytes(path, MANIFEST))
+        return Manifest.from_bytes(read_bytes(path, MANIFEST))
     except FileNotFoundError as error:
         raise StoreError(_why_not_open(path, encoding)) from error
     except ValueError as error:
@@ -276,12 +285,14 @@ def read_manifest(path: Path | str) -> Manifest:
 def _why_not_open(path: Path | str, encoding: dict[str, Any]) -> str:
     if encoding.get("encoding-type") == ENCODING_TYPE:
         return f"{path} has lost its {MANIFEST}: ingest again with --overwrite"
-    if Path(f"{path}.partial").exists():
+    if not is_url(path) and Path(f"{path}.partial").exists():
         return f"the ingest of {path} is unfinished: give the same ingest command again, which goes on where it stopped"
     if encoding:
         return (
             f"{path} is Zarr and no store of astrofm (no encoding-type {ENCODING_TYPE!r}): make one with astrofm ingest"
         )
+    if is_url(path):
+        return f"there is no store at {path}: check the address, which is that of the folder with {MANIFEST} in it"
     if Path(path).exists():
         return f"{path} is no store: give the folder that astrofm ingest made"
     return f"there is no store at {path}: make it with astrofm ingest --out {path}"
@@ -290,17 +301,7 @@ def _why_not_open(path: Path | str, encoding: dict[str, Any]) -> str:
 def _encoding(path: Path | str) -> dict[str, Any]:
     """Return the root attributes of a Zarr group; empty where there is none."""
     try:
-        metadata = json.loads(_read_bytes(path, "zarr.json"))
+        metadata = json.loads(read_bytes(path, "zarr.json"))
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return {}
     return {"zarr_format": 3, **metadata.get("attributes", {})} if isinstance(metadata, dict) else {}
-
-
-def _read_bytes(path: Path | str, name: str) -> bytes:
-    if "://" not in str(path):
-        return (Path(path) / name).read_bytes()
-    import fsspec
-
-    with fsspec.open(f"{path}/{name}", "rb") as file:
-        content: bytes = file.read()
-    return content

@@ -1,4 +1,4 @@
-"""Every hash of a store, computed again."""
+"""Every hash of a store, computed again, be it in a folder or behind a URL."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ __all__ = ["Damage", "verify"]
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from hashlib import sha256
+from io import BytesIO
 from pathlib import Path
 
 from astrofm.data.layout import hash_pixels
-from astrofm.data.manifest import MANIFEST, Manifest, Shard, hash_file, manifest_damage
+from astrofm.data.manifest import MANIFEST, Manifest, Shard, manifest_damage
+from astrofm.data.store_files import file_names, is_url, read_bytes
 from astrofm.errors import StoreError
 
 
@@ -28,63 +31,83 @@ class Damage:
 def verify(path: Path | str) -> list[Damage]:
     """Compute every hash of a store again and name what is damaged.
 
+    Each file is read once, whole, and its pixels are decoded from what was read.
+
     Args:
-        path: Folder of the store.
+        path: Folder or URL of the store.
 
     Returns:
-        One entry for each damaged, missing or foreign file; empty for a sound store.
+        One entry for each damaged, missing or foreign file; empty for a sound store. A server without listings (HTTP)
+        cannot say which files are foreign.
 
     Raises:
-        StoreError: If there is no store.
+        StoreError: If there is no store, or its server cannot be reached.
     """
-    store = Path(path)
-    if not store.exists():
-        raise StoreError(f"no store at {store}")
+    if not is_url(path) and not Path(path).exists():
+        raise StoreError(f"no store at {path}")
     try:
-        raw = (store / MANIFEST).read_bytes()
+        raw = read_bytes(path, MANIFEST)
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise StoreError(f"{store} cannot be verified: it has no {MANIFEST}, so it is no complete store") from error
+        raise StoreError(f"{path} cannot be verified: it has no {MANIFEST}, so it is no complete store") from error
     damage = manifest_damage(raw)
     found = [Damage(MANIFEST, damage)] if damage else []
     try:
         manifest = Manifest.from_bytes(raw)
     except ValueError:
         return found or [Damage(MANIFEST, "was written by another version of astrofm")]
-    return [*found, *_pieces(store, manifest)]
+    return [*found, *_pieces(path, manifest), *_foreign(path, manifest)]
 
 
-def _pieces(store: Path, manifest: Manifest) -> Iterator[Damage]:
-    files = {piece.file: _file_damage(store / piece.file, piece.sha256) for piece in manifest.pieces}
-    yield from (Damage(file, what) for file, what in files.items() if what)
-    metadata_is_sound = not any(files[piece.file] for piece in manifest.files if piece.file.endswith("zarr.json"))
-    if metadata_is_sound:
-        yield from (
-            Damage(shard.piece.file, "decodes to other pixels than were written")
-            for shard in manifest.shards
-            if not files[shard.piece.file] and _hash_of_rows(store, shard) != shard.pixels_sha256
-        )
-    expected = {"catalog.parquet": manifest.num_cutouts, "rejected.parquet": sum(manifest.rejected.values())}
-    for file, num_rows in expected.items():
-        if not files[file] and _num_rows(store / file) != num_rows:
-            yield Damage(file, f"has {_num_rows(store / file)} rows where the manifest says {num_rows}")
-    present = {file.relative_to(store).as_posix() for file in store.rglob("*") if not file.is_dir()}
-    foreign = sorted(present - set(files) - {MANIFEST})
-    yield from (Damage(file, "is no part of the store: move it away") for file in foreign)
+def _pieces(path: Path | str, manifest: Manifest) -> Iterator[Damage]:
+    num_rows = {"catalog.parquet": manifest.num_cutouts, "rejected.parquet": sum(manifest.rejected.values())}
+    metadata: dict[str, bytes] = {}
+    for piece in manifest.files:
+        content, what = _sound(path, piece.file, piece.sha256)
+        if not what and piece.file in num_rows:
+            what = _other_number(content, num_rows[piece.file])
+        if not what and piece.file.endswith("zarr.json"):
+            metadata[piece.file] = content
+        if what:
+            yield Damage(piece.file, what)
+    for shard in manifest.shards:
+        content, what = _sound(path, shard.piece.file, shard.piece.sha256)
+        described = metadata.get(f"{shard.array}/zarr.json")
+        if not what and described is not None and _hash_of_rows(shard, content, described) != shard.pixels_sha256:
+            what = "decodes to other pixels than were written"
+        if what:
+            yield Damage(shard.piece.file, what)
 
 
-def _file_damage(path: Path, sha256: str) -> str:
-    if not path.is_file():
-        return "is missing"
-    return "" if hash_file(path) == sha256 else "does not match its hash"
+def _sound(path: Path | str, file: str, expected: str) -> tuple[bytes, str]:
+    """Return a file and what is wrong with it; empty where it is as it was written."""
+    try:
+        content = read_bytes(path, file)
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        return b"", "is missing"
+    return content, "" if sha256(content).hexdigest() == expected else "does not match its hash"
 
 
-def _hash_of_rows(store: Path, shard: Shard) -> str:
+def _hash_of_rows(shard: Shard, content: bytes, described: bytes) -> str:
+    """Decode the pixels of a shard from its bytes and those of the array's metadata."""
     import zarr
+    from zarr.core.buffer import cpu
+    from zarr.storage import MemoryStore
 
-    return hash_pixels(zarr.open_array(store / shard.array, mode="r")[shard.first : shard.stop])  # type: ignore[arg-type]  # zarr types a slice as a scalar or any array
+    name = shard.piece.file.removeprefix(f"{shard.array}/")
+    files = {"zarr.json": cpu.Buffer.from_bytes(described), name: cpu.Buffer.from_bytes(content)}
+    array = zarr.open_array(MemoryStore(dict(files), read_only=True), mode="r", zarr_format=3)
+    return hash_pixels(array[shard.first : shard.stop])  # type: ignore[arg-type]  # zarr types a slice as a scalar or any array
 
 
-def _num_rows(path: Path) -> int:
+def _other_number(parquet: bytes, expected: int) -> str:
     import pyarrow.parquet as pq
 
-    return int(pq.read_metadata(path).num_rows)
+    found = int(pq.read_metadata(BytesIO(parquet)).num_rows)
+    return "" if found == expected else f"has {found} rows where the manifest says {expected}"
+
+
+def _foreign(path: Path | str, manifest: Manifest) -> Iterator[Damage]:
+    present = file_names(path)
+    known = {piece.file for piece in manifest.pieces} | {MANIFEST}
+    for file in sorted((present or set()) - known):
+        yield Damage(file, "is no part of the store: move it away")

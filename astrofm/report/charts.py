@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from html import escape
 
 from astrofm.errors import DataError
+from astrofm.report.svg import CHARACTER, WIDTH, Axis, rule, svg, text, tick_text, ticks_around
 
 _STYLES = (
     ("var(--series-1, #0072b2)", ""),
@@ -22,11 +23,6 @@ _STYLES = (
     ("#cc79a7", "9 3 2 3"),
     ("#e69f00", "4 2"),
 )
-_WIDTH = 640
-_TEXT = 13
-"""Font size, in the units of the view box."""
-_CHARACTER = 7.0
-"""Width of a character at that size, on the wide side: no font is measured."""
 
 
 @dataclass(frozen=True)
@@ -67,27 +63,27 @@ def line_svg(series: Sequence[Series], xlabel: str, ylabel: str, title: str) -> 
     points = [(x, y) for one in series for x, y in zip(one.x, one.y, strict=True) if _is_point(x, y)]
     if not points:
         raise DataError(f"the chart {title!r} has no finite point to show")
-    x_ticks, y_ticks = _ticks([x for x, _ in points]), _ticks([y for _, y in points])
-    margin_left = 34 + _CHARACTER * max(len(_number(t, y_ticks)) for t in y_ticks)
+    x_ticks, y_ticks = ticks_around([x for x, _ in points]), ticks_around([y for _, y in points])
+    margin_left = 34 + CHARACTER * max(len(tick_text(t, y_ticks)) for t in y_ticks)
     legend = _legend_places(series, margin_left)
     top = 34 + 22 * legend[-1][1] if len(series) > 1 else 12
     height = top + 280
-    margin_right = 8 + _CHARACTER * len(_number(x_ticks[-1], x_ticks)) / 2
-    x_axis = _Axis(x_ticks[0], x_ticks[-1], margin_left, _WIDTH - margin_right)
-    y_axis = _Axis(y_ticks[0], y_ticks[-1], height - 48, top)
+    margin_right = 8 + CHARACTER * len(tick_text(x_ticks[-1], x_ticks)) / 2
+    x_axis = Axis(x_ticks[0], x_ticks[-1], margin_left, WIDTH - margin_right)
+    y_axis = Axis(y_ticks[0], y_ticks[-1], height - 48, top)
     parts = [
-        *(_across(y_axis.at(t), x_axis) + _text(margin_left - 8, y_axis.at(t) + 4, _number(t, y_ticks), "end")
+        *(_across(y_axis.at(t), x_axis) + text(margin_left - 8, y_axis.at(t) + 4, tick_text(t, y_ticks), "end")
           for t in y_ticks),
-        *(_tick(x_axis.at(t), y_axis.start) + _text(x_axis.at(t), y_axis.start + 19, _number(t, x_ticks), "middle")
+        *(_tick(x_axis.at(t), y_axis.start) + text(x_axis.at(t), y_axis.start + 19, tick_text(t, x_ticks), "middle")
           for t in x_ticks),
         _baseline(x_axis, y_axis.start),
-        _text((x_axis.start + x_axis.end) / 2, height - 8, xlabel, "middle"),
-        _text(14, (y_axis.start + y_axis.end) / 2, ylabel, "middle", rotate=True),
+        text((x_axis.start + x_axis.end) / 2, height - 8, xlabel, "middle"),
+        text(14, (y_axis.start + y_axis.end) / 2, ylabel, "middle", rotate=True),
         *(_line(one, i, x_axis, y_axis) for i, one in enumerate(series)),
     ]  # fmt: skip
     if len(series) > 1:
         parts += [_key(one, i, *legend[i]) for i, one in enumerate(series)]
-    return _svg(title, height, parts)
+    return svg(title, height, parts)
 
 
 def error_bar_svg(rows: Sequence[Interval], title: str = "Classification error with its 95% interval") -> str:
@@ -105,102 +101,44 @@ def error_bar_svg(rows: Sequence[Interval], title: str = "Classification error w
     for row in rows:
         if not row.low <= row.value <= row.high:
             raise DataError(f"row {row.label!r} has {row.value:g} outside its interval {row.low:g} to {row.high:g}")
-    ticks = _ticks([0.0, *(100 * row.high for row in rows), *(100 * row.low for row in rows)])
+    ticks = ticks_around([0.0, *(100 * row.high for row in rows), *(100 * row.low for row in rows)])
     numbers = [f"{100 * row.value:.1f}% ({100 * row.low:.1f}\N{EN DASH}{100 * row.high:.1f})" for row in rows]
-    left = 20 + _CHARACTER * max(len(row.label) for row in rows)
-    axis = _Axis(ticks[0], ticks[-1], min(left, 0.45 * _WIDTH), _WIDTH - 24 - _CHARACTER * max(map(len, numbers)))
+    left = 20 + CHARACTER * max(len(row.label) for row in rows)
+    axis = Axis(ticks[0], ticks[-1], min(left, 0.45 * WIDTH), WIDTH - 24 - CHARACTER * max(map(len, numbers)))
     bottom = 16 + 34 * len(rows)
-    parts = [_upright(axis.at(t), bottom) + _text(axis.at(t), bottom + 19, _number(t, ticks), "middle") for t in ticks]
-    parts += [_baseline(axis, bottom), _text((axis.start + axis.end) / 2, bottom + 42, "error (%)", "middle")]
+    parts = [_upright(axis.at(t), bottom) + text(axis.at(t), bottom + 19, tick_text(t, ticks), "middle") for t in ticks]
+    parts += [_baseline(axis, bottom), text((axis.start + axis.end) / 2, bottom + 42, "error (%)", "middle")]
     for i, (row, number) in enumerate(zip(rows, numbers, strict=True)):
         y = 28.0 + 34 * i
         parts += [
-            _text(axis.start - 14, y + 4, row.label, "end"),
+            text(axis.start - 14, y + 4, row.label, "end"),
             _whisker(row, axis, y),
-            _text(axis.end + 14, y + 4, number, "start"),
+            text(axis.end + 14, y + 4, number, "start"),
         ]
-    return _svg(title, bottom + 50, parts)
-
-
-@dataclass(frozen=True)
-class _Axis:
-    """Values low to high, drawn from start to end."""
-
-    low: float
-    high: float
-    start: float
-    end: float
-
-    def at(self, value: float) -> float:
-        return self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start)
+    return svg(title, bottom + 50, parts)
 
 
 def _is_point(x: float, y: float) -> bool:
     return math.isfinite(x) and math.isfinite(y)
 
 
-def _ticks(values: Sequence[float]) -> list[float]:
-    """Return round numbers, 1, 2 or 5 times a power of ten apart, that enclose the values."""
-    low, high = min(values), max(values)
-    size = max(abs(low), abs(high))
-    if high - low <= 1e-9 * size or size < 1e-30:
-        half = size / 2 if size >= 1e-30 else 0.5
-        low, high = low - half, high + half
-    rough = (high - low) / 5
-    power = 10.0 ** math.floor(math.log10(rough))
-    step = next(m * power for m in (1, 2, 5, 10) if m * power >= rough * (1 - 1e-9))
-    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    return [i * step for i in range(first, last + 1)]
-
-
-def _number(value: float, ticks: Sequence[float]) -> str:
-    """Write a tick with as many decimals as its spacing needs."""
-    step = ticks[1] - ticks[0]
-    if abs(value) < step / 2:
-        return "0"
-    if step >= 1e6 or step < 1e-4:
-        return f"{value:.3g}"
-    decimals = max(0, -math.floor(math.log10(step) + 1e-9))
-    return f"{value:,.{decimals}f}".replace("-", "\N{MINUS SIGN}")
-
-
-def _svg(title: str, height: float, parts: Sequence[str]) -> str:
-    return (
-        f'<svg viewBox="0 0 {_WIDTH} {height:g}" role="img" aria-label="{escape(title)}" '
-        f'font-size="{_TEXT}" font-family="inherit" fill="currentColor" style="width:100%;height:auto">'
-        f"<title>{escape(title)}</title>{''.join(parts)}</svg>"
-    )
-
-
-def _text(x: float, y: float, text: str, anchor: str, *, rotate: bool = False) -> str:
-    turned = f' transform="rotate(-90 {x:.1f} {y:.1f})"' if rotate else ""
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"{turned}>{escape(text)}</text>'
-
-
-def _rule(x1: float, y1: float, x2: float, y2: float, opacity: float) -> str:
-    return (
-        f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" stroke="currentColor" '
-        f'stroke-opacity="{opacity:g}"/>'
-    )
-
-
-def _across(y: float, x_axis: _Axis) -> str:
-    return _rule(x_axis.start, y, x_axis.end, y, 0.13)
+def _across(y: float, x_axis: Axis) -> str:
+    return rule(x_axis.start, y, x_axis.end, y, 0.13)
 
 
 def _upright(x: float, bottom: float) -> str:
-    return _rule(x, 8, x, bottom, 0.13)
+    return rule(x, 8, x, bottom, 0.13)
 
 
 def _tick(x: float, y: float) -> str:
-    return _rule(x, y, x, y + 5, 0.6)
+    return rule(x, y, x, y + 5, 0.6)
 
 
-def _baseline(axis: _Axis, y: float) -> str:
-    return _rule(axis.start, y, axis.end, y, 0.6)
+def _baseline(axis: Axis, y: float) -> str:
+    return rule(axis.start, y, axis.end, y, 0.6)
 
 
-def _line(series: Series, index: int, x_axis: _Axis, y_axis: _Axis) -> str:
+def _line(series: Series, index: int, x_axis: Axis, y_axis: Axis) -> str:
     """Draw the points as one path that lifts the pen over NaN; a lone point is a dot by its round cap."""
     colour, dash = _STYLES[index % len(_STYLES)]
     path, pen = [], "M"
@@ -221,8 +159,8 @@ def _legend_places(series: Sequence[Series], left: float) -> list[tuple[float, i
     """Return where each key begins and in which line, filling lines from the left."""
     places, x, line = [], left, 0
     for one in series:
-        width = 33 + _CHARACTER * len(one.label) + 22
-        if x > left and x + width > _WIDTH:
+        width = 33 + CHARACTER * len(one.label) + 22
+        if x > left and x + width > WIDTH:
             x, line = left, line + 1
         places.append((x, line))
         x += width
@@ -234,10 +172,10 @@ def _key(series: Series, index: int, x: float, line: int) -> str:
     dashed = f' stroke-dasharray="{dash}"' if dash else ""
     y = 14 + 22 * line
     stroke = f'<path d="M{x:.1f} {y}h26" fill="none" stroke="{colour}" stroke-width="2.2"{dashed}/>'
-    return stroke + _text(x + 33, y + 4, series.label, "start")
+    return stroke + text(x + 33, y + 4, series.label, "start")
 
 
-def _whisker(row: Interval, axis: _Axis, y: float) -> str:
+def _whisker(row: Interval, axis: Axis, y: float) -> str:
     colour = "currentColor" if row.is_baseline else _STYLES[0][0]
     low, value, high = (axis.at(100 * v) for v in (row.low, row.value, row.high))
     fill = "none" if row.is_baseline else colour

@@ -5,7 +5,7 @@ Every helper escapes the text it is given; what it returns is HTML and goes into
 
 from __future__ import annotations
 
-__all__ = ["Section", "command", "figure", "gallery", "page", "paragraph", "table"]
+__all__ = ["Section", "command", "figure", "gallery", "page", "paragraph", "side_by_side", "table"]
 
 import re
 from base64 import b64encode
@@ -31,7 +31,7 @@ h1 { font-size: 2.1rem; line-height: 1.2; font-weight: 600; letter-spacing: -0.0
 .subtitle { color: var(--quiet); font-size: 1.15rem; line-height: 1.5; margin: 0.6rem 0 0; text-wrap: pretty; }
 h2 { font-size: 1.35rem; line-height: 1.3; font-weight: 600; margin: 3rem 0 0.75rem; padding-top: 1.25rem;
   border-top: 1px solid var(--rule); text-wrap: balance; }
-p { margin: 0.8rem 0; text-wrap: pretty; }
+p { margin: 0.8rem 0; overflow-wrap: anywhere; text-wrap: pretty; }
 .banner, table, figcaption, svg, footer { font-family: system-ui, -apple-system, "Segoe UI", "Noto Sans",
   "Liberation Sans", sans-serif; }
 .banner { background: var(--mock); color: var(--mock-ink); border-bottom: 1px solid var(--mock-rule);
@@ -39,6 +39,8 @@ p { margin: 0.8rem 0; text-wrap: pretty; }
   position: sticky; top: 0; z-index: 1; }
 figure { margin: 1.75rem 0; }
 figcaption { color: var(--quiet); font-size: 0.875rem; line-height: 1.5; margin-top: 0.6rem; text-wrap: pretty; }
+.beside { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(18rem, 100%), 1fr)); gap: 0 1.75rem; }
+.beside figure { margin: 0.9rem 0; }
 .gallery { display: grid; grid-template-columns: repeat(auto-fill, minmax(7.25rem, 1fr)); gap: 1rem 0.75rem;
   margin: 1.25rem 0; padding: 0; list-style: none; }
 .gallery figure { margin: 0; }
@@ -119,6 +121,11 @@ def figure(svg: str, caption: str) -> str:
         caption: Below the chart.
     """
     return f"<figure>{svg}<figcaption>{escape(caption)}</figcaption></figure>"
+
+
+def side_by_side(figures: Iterable[str]) -> str:
+    """Return small figures, two in a line where the page is wide enough."""
+    return f'<div class="beside">{"".join(figures)}</div>'
 
 
 def gallery(pictures: Iterable[tuple[bytes, str, bool]]) -> str:

@@ -1,5 +1,8 @@
 import json
 import shutil
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
 
 import pytest
 
@@ -68,3 +71,98 @@ def test_what_is_no_store_is_one_sentence(astrofm, tmp_path, command, more):
         assert (ended.code, ended.stdout) == (1, "")
         assert "store" in ended.sentence
         assert str(path) in ended.sentence
+
+
+@pytest.fixture
+def web(tmp_path, store):
+    """Address of the folder of ``store`` on a web server."""
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *said):
+            """Nothing is to be read here."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(tmp_path)))
+    Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def other_store(tmp_path, radio_card_folder, write_field):
+    """Two sources that lie where s000 and s001 do, 1 arcsec off, under other names."""
+    from astrofm.data.ingest import ingest
+    from astrofm.survey import Survey
+
+    archive = write_field(tmp_path / "archive", [10.0, 11.0], [-30.0 + 1 / 3600] * 2, ["train", "train"], scale=2.0)
+    for file in list(archive.glob("*.fits")):
+        file.rename(file.with_name(f"o{file.name}"))
+    (archive / "table.csv").write_text((archive / "table.csv").read_text().replace("\ns0", "\nos0"))
+    ingest(Survey.from_yaml(radio_card_folder / "card.yaml"), archive, tmp_path / "other.zarr")
+    return tmp_path / "other.zarr"
+
+
+def test_a_store_on_the_web_is_looked_at_and_verified_by_its_address(astrofm, store, web):
+    info = json.loads(astrofm("store", "info", f"{web}/field.zarr", "--json").stdout)
+    assert (info["store"], info["num_cutouts"]) == (f"{web}/field.zarr", 36)
+    assert astrofm("store", "verify", f"{web}/field.zarr").stderr == "every hash is right\n"
+    file = damage(store)
+    ended = astrofm("store", "verify", f"{web}/field.zarr")
+    assert ended.code == 1
+    assert (
+        ended.stderr
+        == f"{file} does not match its hash\ncopy the damaged files there again from where the store was made\n"
+    )
+    gone = astrofm("store", "info", f"{web}/nothing.zarr")
+    assert gone.code == 1
+    assert gone.sentence.startswith(f"there is no store at {web}/nothing.zarr: check the address")
+
+
+def test_a_run_takes_a_store_by_its_address(astrofm, web, store, radio_card_folder):
+    import numpy as np
+
+    from astrofm.data.loader import Feed, Loader
+    from astrofm.stores import find_stores
+
+    card = str(radio_card_folder / "card.yaml")
+    far = find_stores([card], [f"{web}/field.zarr"])["test-field"]
+    loader = Loader([Feed("test-field", far, np.arange(36))], 12, seed=0)
+    near = Loader([Feed("test-field", find_stores([card], [store])["test-field"], np.arange(36))], 12, seed=0)
+    for batch, expected in zip(loader, near, strict=True):
+        np.testing.assert_array_equal(batch.shares[0].images, expected.shares[0].images)
+    for command in (["pretrain"], ["transfer", "--labels", 10]):
+        ended = astrofm(*command, "--survey", card, "--store", f"{web}/nothing.zarr")
+        assert ended.sentence.startswith(f"there is no store at {web}/nothing.zarr: check the address")
+
+
+def test_stores_are_merged_and_the_same_command_is_complete(astrofm, store, other_store, tmp_path):
+    words = ("store", "merge", store, other_store, "--out", tmp_path / "both.zarr")
+    merged = json.loads(astrofm(*words, "--json").stdout)
+    assert (merged["num_cutouts"], merged["already_complete"]) == (38, False)
+    assert astrofm("store", "verify", tmp_path / "both.zarr").code == 0
+    assert astrofm(*words).stderr == "already complete\n"
+    twice = astrofm("store", "merge", store, tmp_path / "both.zarr", "--out", tmp_path / "more.zarr")
+    assert twice.code == 1
+    assert "'s000' and 35 more ids are in two stores" in twice.sentence
+    assert astrofm("store", "merge", store, "--out", tmp_path / "one.zarr").code == 2
+
+
+def test_the_overlap_of_two_stores_is_counted_and_written(astrofm, store, other_store, tmp_path):
+    words = ("store", "overlap", store, other_store)
+    found = json.loads(astrofm(*words, "--radius", 2, "--json", "--out", tmp_path / "pairs.csv").stdout)
+    assert (found["a"]["num_near_the_other"], found["b"]["num_near_the_other"], found["num_pairs"]) == (2, 2, 2)
+    assert len((tmp_path / "pairs.csv").read_text().splitlines()) == 3
+    shown = astrofm(*words)
+    assert f"2 of 36 sources of {store} lie within 5 arcsec of one of {other_store}" in shown.stderr
+    assert "s000" in shown.stdout
+    assert astrofm(*words, "--radius", 0.5).stdout == ""
+    assert astrofm(*words, "--radius", -1).code == 2
+    assert astrofm("store", "overlap", store, tmp_path / "none.fits").sentence.startswith("no table at")
+
+
+def test_a_report_is_one_page_beside_the_store(astrofm, store, tmp_path):
+    ended = json.loads(astrofm("store", "report", store, "--json").stdout)
+    assert ended["report"] == f"{store}.report.html"
+    assert "36 of 36 catalogue rows" in (tmp_path / "field.zarr.report.html").read_text()
+    said = astrofm("store", "report", store, "--out", tmp_path / "pages" / "mine.html").stderr
+    assert said == f"written: {tmp_path / 'pages' / 'mine.html'}\n"

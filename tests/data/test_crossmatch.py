@@ -4,8 +4,10 @@ from astropy.table import Table
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from astrofm.data import crossmatch
 from astrofm.data.catalog import Catalog
 from astrofm.data.crossmatch import near, overlap
+from astrofm.errors import UsageError
 
 EDGE_ARCSEC = 1e-6  # pairs this close to the radius may fall on either side: rounding of the slow formula
 
@@ -28,6 +30,22 @@ def clusters(offset_deg=0.02):
     return st.tuples(st.integers(0, 2**32), st.lists(positions, min_size=1, max_size=6)).map(scatter)
 
 
+def on_cell_borders(radius_arcsec=2.0):
+    """Return positions on both sides of corners where HEALPix cells of some order meet, a radius apart at most."""
+    from astropy_healpix import boundaries_lonlat
+
+    def scatter(drawn):
+        order, cells, seed = drawn
+        rng = np.random.default_rng(seed)
+        corners = boundaries_lonlat(np.array(cells) % (12 * 4**order), 1, 2**order, order="nested")
+        ra, dec = (np.repeat(angle.to_value("deg").ravel(), 3) for angle in corners)
+        shift = rng.uniform(-0.7, 0.7, (2, len(ra))) * radius_arcsec / 3600.0
+        return (ra + shift[0] / np.maximum(np.cos(np.radians(dec)), 1e-4)) % 360.0, np.clip(dec + shift[1], -90.0, 90.0)
+
+    cells = st.lists(st.integers(0, 12 * 4**12), min_size=1, max_size=4)
+    return st.tuples(st.integers(0, 12), cells, st.integers(0, 2**32)).map(scatter)
+
+
 def great_circle_arcsec(ra, dec, other_ra, other_dec):
     """The Vincenty formula, pair by pair: exact at all distances."""
     out = np.empty((len(ra), len(other_ra)))
@@ -44,7 +62,12 @@ def catalog(ra, dec):
 
 
 @settings(deadline=None, max_examples=60)
-@given(clusters(), clusters(), st.sampled_from([0.0, 1.0, 30.0, 60.0, 3600.0, 648000.0]), st.booleans())
+@given(
+    clusters() | on_cell_borders(),
+    clusters() | on_cell_borders(),
+    st.sampled_from([0.0, 1.0, 30.0, 60.0, 3600.0, 648000.0]),
+    st.booleans(),
+)
 def test_matches_are_those_of_the_slow_loop_over_all_pairs(first, second, radius_arcsec, with_itself):
     ra, dec = first
     other_ra, other_dec = first if with_itself else second
@@ -83,6 +106,17 @@ def test_a_pair_at_the_very_radius_is_found_across_pole_and_meridian(one, other)
     assert not near(*args, 59.999).any()
 
 
+def test_rows_are_matched_in_pieces_as_in_one(monkeypatch):
+    rng = np.random.default_rng(0)
+    first, second = (catalog(rng.uniform(0, 1, 200), rng.uniform(-0.5, 0.5, 200)) for _ in range(2))
+    whole = overlap(first, second, 200.0)
+    monkeypatch.setattr(crossmatch, "_ROWS_AT_ONCE", 7)
+    pieces = overlap(first, second, 200.0)
+    assert len(whole) > 100
+    for name in ("rows_a", "rows_b", "separation_arcsec"):
+        np.testing.assert_array_equal(getattr(pieces, name), getattr(whole, name))
+
+
 def test_a_position_that_is_not_known_has_no_neighbour():
     assert near([np.nan, 1.0], [np.nan, 1.0], [np.nan, 1.0], [np.nan, 1.0], 1.0).tolist() == [False, True]
     assert near([1.0], [1.0], [], [], 1.0).tolist() == [False]
@@ -91,5 +125,5 @@ def test_a_position_that_is_not_known_has_no_neighbour():
 
 @pytest.mark.parametrize("radius_arcsec", [-1.0, float("nan")])
 def test_a_radius_that_is_none_is_refused(radius_arcsec):
-    with pytest.raises(ValueError, match="cannot be searched"):
+    with pytest.raises(UsageError, match="cannot be searched"):
         near([1.0], [1.0], [1.0], [1.0], radius_arcsec)

@@ -166,7 +166,8 @@ def test_a_store_of_real_cutouts_is_bit_for_bit_the_archive(data_dir, survey, tm
     lines = ["id_str,ra,dec,split"]
     for index, file in enumerate(real):
         shutil.copy(file, tmp_path / "archive" / f"s{index}.fits")
-        lines.append(f"s{index},{10 + index},0,train")
+        header = fits.getheader(file)
+        lines.append(f"s{index},{header['CRVAL1']},{header['CRVAL2']},train")
     (tmp_path / "archive" / "table.csv").write_text("\n".join(lines))
     products = {"fits": survey.card.products["fits"].model_copy(update={"shape": (1, 150, 150)})}
     ingest(Survey(survey.card.model_copy(update={"products": products})), tmp_path / "archive", tmp_path / "store")

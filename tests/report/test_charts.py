@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from astrofm.errors import DataError
-from astrofm.report.charts import Interval, Series, _number, _ticks, error_bar_svg, line_svg
+from astrofm.report.charts import Interval, Series, error_bar_svg, line_svg
+from astrofm.report.svg import tick_text, ticks_around
 
 
 def texts(svg):
@@ -70,14 +71,14 @@ def test_text_and_axes_take_the_colour_of_the_page():
 
 @given(st.lists(st.floats(-1e9, 1e9).map(lambda v: 0.0 if abs(v) < 1e-6 else v), min_size=1, max_size=20))
 def test_ticks_enclose_the_values_in_few_round_steps(values):
-    ticks = _ticks(values)
+    ticks = ticks_around(values)
     step = ticks[1] - ticks[0]
     assert ticks[0] <= min(values) + 1e-6 * step
     assert ticks[-1] >= max(values) - 1e-6 * step
     assert 3 <= len(ticks) <= 8
     mantissa = step / 10 ** math.floor(math.log10(step) + 1e-6)
     assert min(abs(mantissa - m) for m in (1, 2, 5)) < 1e-4
-    assert len({_number(t, ticks) for t in ticks}) == len(ticks)
+    assert len({tick_text(t, ticks) for t in ticks}) == len(ticks)
 
 
 @given(st.floats(-1e3, 1e3))
