@@ -48,18 +48,21 @@ class Pace:
 
     def __init__(self) -> None:
         self._images = self._busy = self._waited = 0.0
+        self._all_busy = self._all_waited = 0.0
         self._mark = time.monotonic()
 
     def data_arrived(self) -> None:
         """Count the time since the last step as waiting."""
         now = time.monotonic()
         self._waited = self.DECAY * self._waited + now - self._mark
+        self._all_waited += now - self._mark
         self._mark = now
 
     def step_done(self, num_images: int) -> None:
         """Count the time since the data came as work on this many cutouts."""
         now = time.monotonic()
         self._busy = self.DECAY * self._busy + now - self._mark
+        self._all_busy += now - self._mark
         self._images = self.DECAY * self._images + num_images
         self._mark = now
 
@@ -74,3 +77,7 @@ class Pace:
     def wait_share(self) -> float:
         """Return the share of the time spent waiting for data."""
         return self._waited / max(1e-9, self._busy + self._waited)
+
+    def overall_wait_share(self) -> float:
+        """Return the share of all the time since the beginning, the first batch included, spent waiting for data."""
+        return self._all_waited / max(1e-9, self._all_busy + self._all_waited)

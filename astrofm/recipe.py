@@ -53,6 +53,8 @@ class SurveyChoice(_Frozen):
     name: str
     """Name of an installed survey, or path of a card."""
     splits: tuple[Literal["train", "val", "test"], ...] = ("train",)
+    weight: float | None = Field(default=None, gt=0)
+    """Share of each batch, in proportion to the weights of the other surveys; None for all: as their cutouts are."""
 
     @model_validator(mode="before")
     @classmethod
@@ -85,6 +87,8 @@ class DataSection(_Frozen):
     size_pix: int = Field(gt=0)
     field_of_view_arcsec: Scale
     """Side of the input on the sky; ``unknown``: the whole cutout, whatever it spans."""
+    labelled_fraction: float | None = Field(default=None, gt=0, lt=1)
+    """Share of each batch that has labels; None: as it comes."""
 
     @model_validator(mode="after")
     def _names_each_survey_once(self) -> Self:
@@ -92,6 +96,15 @@ class DataSection(_Frozen):
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"survey {', '.join(map(repr, twice))} is named twice; give all its splits in one entry")
+        return self
+
+    @model_validator(mode="after")
+    def _weighs_all_surveys_or_none(self) -> Self:
+        without = [choice.name for choice in self.surveys if choice.weight is None]
+        if 0 < len(without) < len(self.surveys):
+            raise ValueError(
+                f"survey {', '.join(map(repr, without))} has no weight and others do; give each a weight, or none"
+            )
         return self
 
 

@@ -27,6 +27,7 @@ from torch import Tensor, nn
 
 from astrofm.data.batch import Batch
 from astrofm.data.loader import Loader
+from astrofm.data.prefetch import Prefetch
 from astrofm.errors import TrainingError
 from astrofm.interruption import Interrupted, SignalWatch
 from astrofm.listener import Listener, Pace, StepInfo
@@ -34,6 +35,7 @@ from astrofm.model import ModelCard
 from astrofm.objectives.base import Objective
 from astrofm.optimizer import OptimizerConfig, Precision, build_optimizer, learning_rate_factor
 from astrofm.run import CARD_KEY
+from astrofm.views.device import Sender
 from astrofm.views.pipeline import ViewPipeline
 
 
@@ -46,12 +48,14 @@ class FitResult:
         epoch: Epochs begun.
         metrics: Last value of everything logged.
         seconds: Wall time of this call.
+        wait_share: Share of the time of all steps of this call that they waited for their batch.
     """
 
     step: int
     epoch: int
     metrics: Mapping[str, float]
     seconds: float
+    wait_share: float
 
 
 EpochProbe = Callable[[int], Mapping[str, float]]
@@ -93,7 +97,7 @@ def fit(
     Args:
         objective: Loss and networks; trained in place, all of it in training mode, whatever mode a part came in.
         pipeline: From a batch to views.
-        loader: Yields batches; its order and position are part of the checkpoint.
+        loader: Makes the batches, ahead of their use; its order and position are part of the checkpoint.
         optimizer: Optimiser and schedule.
         num_steps: Length of the run; a run continued from a checkpoint ends there too.
         layers: Layer groups from input to output, for layer-wise decay; None: all parameters are one group.
@@ -113,7 +117,8 @@ def fit(
             keeps checkpoints and had taken its last step by then returns instead.
     """
     objective.train()  # Lightning keeps each module's mode, and the encoder of a loaded model is in evaluation mode
-    module = _Module(objective, pipeline, optimizer, num_steps, layers)
+    sender = Sender(device)
+    module = _Module(objective, pipeline, optimizer, num_steps, layers, sender)
     watch = _Watch(listeners, probe, loader)
     keeper = _Keeper(checkpoints)
     started = time.monotonic()
@@ -134,13 +139,15 @@ def fit(
         )
         resume_from = checkpoints.path if checkpoints is not None and checkpoints.path.exists() else None
         try:
-            trainer.fit(module, train_dataloaders=loader, ckpt_path=resume_from, weights_only=True)
+            with Prefetch(loader, num_steps=num_steps, send=sender.send) as batches:
+                trainer.fit(module, train_dataloaders=batches, ckpt_path=resume_from, weights_only=True)
         except SIGTERMException as error:  # it came between Lightning's start and ours
             raise Interrupted(signal.SIGTERM, trainer.global_step) from error
     if signals.received is not None and (checkpoints is None or trainer.global_step < num_steps):
         raise Interrupted(signals.received, trainer.global_step)
     epochs = math.ceil(trainer.global_step / len(loader))
-    return FitResult(trainer.global_step, epochs, watch.last_metrics, time.monotonic() - started)
+    seconds = time.monotonic() - started
+    return FitResult(trainer.global_step, epochs, watch.last_metrics, seconds, watch.wait_share())
 
 
 @contextmanager
@@ -170,6 +177,7 @@ class _Module(lightning.LightningModule):
         optimizer: OptimizerConfig,
         num_steps: int,
         layers: Sequence[Sequence[nn.Parameter]] | None,
+        sender: Sender,
     ) -> None:
         super().__init__()
         self.objective = objective
@@ -177,11 +185,12 @@ class _Module(lightning.LightningModule):
         self._optimizer = optimizer
         self._num_steps = num_steps
         self._layers = layers if layers is not None else [list(objective.parameters())]
+        self._sender = sender
         self.metrics: dict[str, Tensor | float] = {}
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
-        """Leave the batch where it is: the pipeline moves the pixels it needs."""
-        return batch
+        """Take the batch that was sent ahead; what was not, the pipeline moves as it needs it."""
+        return self._sender.receive(batch)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the loss of one batch."""
@@ -230,6 +239,10 @@ class _Watch(Callback):
         self._pace = Pace()
         self._learning_rate = math.nan
         self.last_metrics: dict[str, float] = {}
+
+    def wait_share(self) -> float:
+        """Return the share of the time of the steps that they waited for their batch."""
+        return self._pace.overall_wait_share()
 
     def state_dict(self) -> dict[str, Any]:
         """Return the last value of everything logged, which a run continued after its last step reports."""

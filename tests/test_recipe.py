@@ -46,7 +46,7 @@ def test_what_it_prints_spells_out_every_default(file):
     printed = yaml.safe_load(Recipe.load(str(file)).to_yaml())
     assert printed["training"]["checkpoint_every_steps"] == 100
     assert printed["training"]["optimizer"]["name"] == "adamw"
-    assert printed["data"]["surveys"][0] == {"name": "alpha", "splits": ["train"]}
+    assert printed["data"]["surveys"][0] == {"name": "alpha", "splits": ["train"], "weight": None}
     assert printed["probes"][0]["num_neighbours"] == 20
 
 
@@ -203,6 +203,17 @@ def test_other_surveys_replace_the_recipe_s_and_those_it_knows_keep_their_splits
     assert recipe.data.surveys == (SurveyChoice(name="gamma"), SurveyChoice(name="beta", splits=("train", "val")))
     assert recipe.data.exclude == (Exclusion(survey="alpha", split="test", radius_arcsec=60),)
     assert Recipe.load(str(file), surveys=[]).data.surveys == Recipe.load(str(file)).data.surveys
+
+
+def test_all_surveys_have_a_weight_or_none(file):
+    surveys = "data.surveys=[{name: alpha, weight: 2.0}, {name: beta%s}]"
+    assert [choice.weight for choice in Recipe.load(str(file), [surveys % ", weight: 1"]).data.surveys] == [2.0, 1.0]
+    with pytest.raises(
+        RecipeError, match="data: survey 'beta' has no weight and others do; give each a weight, or none"
+    ):
+        Recipe.load(str(file), [surveys % ""])
+    with pytest.raises(RecipeError, match="labelled_fraction"):
+        Recipe.load(str(file), ["data.labelled_fraction=1"])
 
 
 def test_a_recipe_trains_on_a_survey_once(file):

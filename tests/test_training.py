@@ -1,6 +1,8 @@
 """The training loop: it stops before a bad update, gives the signals back, and ends each step before it saves it."""
 
 import signal
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ from torch import nn
 from astrofm import training
 from astrofm.data.loader import Feed, Loader
 from astrofm.encoders.build import EncoderConfig, build_encoder
-from astrofm.errors import TrainingError
+from astrofm.errors import StoreError, TrainingError
 from astrofm.interruption import WATCHED_SIGNALS, Interrupted
 from astrofm.model import ModelCard
 from astrofm.objectives.base import Objective, StepResult
@@ -124,6 +126,57 @@ def test_learning_rate_that_is_reported_is_the_one_of_the_step(run):
     run(Mean(), listeners=[recorder])
     rates = [info.metrics["learning_rate"] for info in recorder.infos]
     assert rates == pytest.approx([1e-2 * learning_rate_factor(step, NUM_STEPS, OPTIMIZER) for step in range(12)])
+
+
+def test_wait_for_batches_is_measured_and_no_thread_is_left(run, loader, monkeypatch):
+    slow = Loader.batch_at
+
+    def waits(self, position):
+        time.sleep(0.05)
+        return slow(self, position)
+
+    monkeypatch.setattr(Loader, "batch_at", waits)
+    recorder = Recorder()
+    result = run(Mean(), listeners=[recorder])
+    assert result.wait_share > 0.5
+    assert recorder.infos[-1].wait_share > 0.5
+    assert result.wait_share * result.seconds >= 12 * 0.05 * 0.5
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("astrofm")]
+
+
+def test_batches_made_while_the_network_computes_are_not_waited_for(run, monkeypatch):
+    slow = Loader.batch_at
+
+    def takes_a_while(self, position):
+        time.sleep(0.02)
+        return slow(self, position)
+
+    class Slow(Mean):
+        def forward(self, views, step):
+            time.sleep(0.1)
+            return super().forward(views, step)
+
+    monkeypatch.setattr(Loader, "batch_at", takes_a_while)
+    recorder = Recorder()
+    run(Slow(), listeners=[recorder])
+    assert recorder.infos[-1].wait_share < 0.15  # made in turn it would be 1/6
+
+
+def test_failing_store_stops_the_run_with_its_error(run, monkeypatch):
+    real = Loader.batch_at
+
+    def fails(self, position):
+        if position == (1, 1):
+            raise StoreError("image/c/0 cannot be read")
+        return real(self, position)
+
+    monkeypatch.setattr(Loader, "batch_at", fails)
+    objective = Mean()
+    with pytest.raises(StoreError, match="image/c/0 cannot be read") as raised:
+        run(objective)
+    assert len(objective.seen) == 5
+    assert "fails" in [entry.name for entry in raised.traceback]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("astrofm")]
 
 
 def test_listeners_hear_what_the_objective_did_after_the_step(run):

@@ -6,9 +6,13 @@ __all__ = ["Batch", "Share"]
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -17,7 +21,8 @@ class Share:
 
     Attributes:
         survey: Name of the survey, the key of its input plan.
-        images: Cutouts in the product's unit and dtype; NaN where nothing was observed. Shape: (n, band, y, x).
+        images: Cutouts in the product's unit and dtype; NaN where nothing was observed; a tensor once it was sent to
+            a GPU. Shape: (n, band, y, x).
         mask: True where a pixel is to be ignored, or None. Shape: (n, y, x).
         places: Place of each cutout in the batch of this rank. Shape: (n,).
         meta: Per-cutout columns a stretch or view needs: ``rms`` (image unit), ``pixel_scale`` (arcsec), NaN where
@@ -25,8 +30,8 @@ class Share:
     """
 
     survey: str
-    images: NDArray[np.generic]
-    mask: NDArray[np.bool_] | None
+    images: NDArray[np.generic] | Tensor
+    mask: NDArray[np.bool_] | Tensor | None
     places: NDArray[np.int64]
     meta: Mapping[str, NDArray[np.float64]]
 

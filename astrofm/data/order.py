@@ -6,13 +6,53 @@ order never jumps between more blocks than a window holds. Data that fit into on
 
 from __future__ import annotations
 
-__all__ = ["EpochOrder"]
+__all__ = ["Draw", "EpochOrder", "Position", "Schedule", "Stratum", "Uniform", "Window"]
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+
+class Position(NamedTuple):
+    """A batch of a run: epoch and step in it, from 0."""
+
+    epoch: int
+    step: int
+
+
+class Window(NamedTuple):
+    """Rows that are decoded together and shuffled among each other.
+
+    Attributes:
+        stratum: Number of the stratum.
+        lap: Which pass over its rows, from 0; an epoch where there is one stratum.
+        number: Place among the windows of the lap, from 0.
+    """
+
+    stratum: int
+    lap: int
+    number: int
+
+
+class Draw(NamedTuple):
+    """The rows of a batch that lie in one window.
+
+    Attributes:
+        window: The window.
+        row_ids: The rows. Shape: (n,).
+        places: Where they go in the batch of this rank. Shape: (n,).
+    """
+
+    window: Window
+    row_ids: NDArray[np.int64]
+    places: NDArray[np.int64]
+
+    def where(self, chosen: NDArray[np.bool_]) -> Draw:
+        """Return the part of it that is chosen."""
+        return Draw(self.window, self.row_ids[chosen], self.places[chosen])
 
 
 @dataclass(frozen=True)
@@ -95,3 +135,92 @@ class EpochOrder:
         if not len(rows):
             return rows
         return np.concatenate([rng.permutation(rows[first : first + self.window_rows]) for first in starts])
+
+
+class Stratum:
+    """Rows that are gone through again and again, in another order each lap.
+
+    Args:
+        number: Its place among the strata.
+        row_ids: Its rows, ascending. Shape: (n,).
+        first: Order of its first lap, over places in ``row_ids``.
+    """
+
+    def __init__(self, number: int, row_ids: NDArray[np.int64], first: EpochOrder) -> None:
+        self.number = number
+        self.row_ids = row_ids
+        self._first = first
+        self._laps: dict[int, EpochOrder] = {}
+
+    def lap(self, number: int) -> EpochOrder:
+        """Return the order of a lap, over places in :attr:`row_ids`; two are kept, for they take time to make."""
+        laps = self._laps  # replaced and never changed: two threads may look
+        if number in laps:
+            return laps[number]
+        order = replace(self._first, epoch=number)
+        self._laps = dict([*list(laps.items())[-1:], (number, order)])
+        return order
+
+    def rows_in(self, window: Window) -> NDArray[np.int64]:
+        """Return the rows of one of its windows."""
+        return self.row_ids[self.lap(window.lap).window(window.number)]
+
+    def after(self, window: Window) -> Window:
+        """Return the window that this rank reads after another."""
+        order = self.lap(window.lap)
+        if (window.number + 1) * order.window_rows < len(order.rows):
+            return window._replace(number=window.number + 1)
+        return Window(window.stratum, window.lap + 1, 0)
+
+
+class Schedule(Protocol):
+    """Which rows make which batch."""
+
+    @property
+    def strata(self) -> tuple[Stratum, ...]:
+        """What the rows are drawn from; no row is in two."""
+
+    @property
+    def shares(self) -> tuple[float, ...]:
+        """Share of a batch that each stratum gives."""
+
+    @property
+    def num_steps(self) -> int:
+        """Batches in an epoch."""
+
+    def sizes(self, step: int) -> list[int]:
+        """Return how many rows of a global batch each rank reads."""
+
+    def draws(self, position: Position) -> list[Draw]:
+        """Return the rows of this rank's batch."""
+
+
+class Uniform:
+    """Each row once an epoch.
+
+    Args:
+        first: Order of the first epoch.
+    """
+
+    def __init__(self, first: EpochOrder) -> None:
+        self.strata = (Stratum(0, np.arange(len(first.blocks)), first),)
+        self.shares = (1.0,)
+        self._first = first
+
+    @property
+    def num_steps(self) -> int:
+        """Batches in an epoch."""
+        return self._first.num_steps
+
+    def sizes(self, step: int) -> list[int]:
+        """Return how many rows of a global batch each rank reads."""
+        return self._first.sizes(step)
+
+    def draws(self, position: Position) -> list[Draw]:
+        """Return the rows of this rank's batch."""
+        order = self.strata[0].lap(position.epoch)
+        row_ids, windows = order.rows_at(position.step), order.windows_at(position.step)
+        return [
+            Draw(Window(0, position.epoch, int(number)), row_ids[windows == number], np.flatnonzero(windows == number))
+            for number in np.unique(windows)
+        ]

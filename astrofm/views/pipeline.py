@@ -188,7 +188,7 @@ class ViewPipeline:
 
     def _needed(
         self, share: Share, plan: InputPlan, reach: float
-    ) -> tuple[NDArray[np.generic], NDArray[np.bool_] | None]:
+    ) -> tuple[NDArray[np.generic] | Tensor, NDArray[np.bool_] | Tensor | None]:
         """Return the central part of the cutouts that any view looks at, with its mask.
 
         Only where the survey has one pixel scale: then the part is the same on every rank, and so is each bit of the
@@ -291,7 +291,9 @@ def _pool(images: Tensor, factor: int) -> tuple[Tensor, tuple[float, float]]:
     return functional.avg_pool2d(images, factor), (offsets[0], offsets[1])
 
 
-def _tensor(values: NDArray[Any], device: torch.device | str) -> Tensor:
+def _tensor(values: NDArray[Any] | Tensor, device: torch.device | str) -> Tensor:
     """Return an array on the device; torch takes only writable ones of native byte order."""
+    if isinstance(values, Tensor):
+        return values.to(device, non_blocking=True)
     native = np.require(values, dtype=values.dtype.newbyteorder("="), requirements=["C", "W"])
     return torch.from_numpy(native).to(device, non_blocking=True)

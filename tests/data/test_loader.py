@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import islice, pairwise
 
 import numpy as np
@@ -28,6 +29,10 @@ def feeds(small_pieces, survey, archive, make_archive, tmp_path) -> list[Feed]:
         Feed("one", one, rows, {"label": one.catalog.column("label")[rows]}),
         Feed("two", two, np.arange(17), {"label": two.catalog.column("label")}),
     ]
+
+
+GOLDEN = [[28, 29, 27, 10, 21, 45, 25, 46, 23, 12, 13, 14], [14, 13, 11, 1, 9, 0, 23, 12, 6, 27, 8, 20]]
+"""Last batch of the first epoch and first of the second, of 12 rows of :func:`feeds` with seed 3 and windows of 11."""
 
 
 def ids(batches) -> list[list[int]]:
@@ -122,10 +127,82 @@ def test_a_store_over_the_limit_is_decoded_window_by_window(feeds, monkeypatch):
     monkeypatch.setattr(loader_module, "WINDOW_ROWS", 11)
     asked: list[int] = []
     real = CutoutStore.read
-    monkeypatch.setattr(CutoutStore, "read", lambda self, rows: asked.append(len(rows)) or real(self, rows))
+    monkeypatch.setattr(
+        CutoutStore, "read", lambda self, rows, out=None: asked.append(len(rows)) or real(self, rows, out)
+    )
     list(Loader(feeds, 6, seed=3, memory_limit_bytes=0, drop_last=False))
     assert max(asked) <= 11
     assert sum(asked) == 48  # each row once
+
+
+def test_order_without_weights_is_the_one_of_the_first_release(feeds, monkeypatch):
+    """Remade by printing the same from a loader; a change here means that no run can be resumed."""
+    monkeypatch.setattr(loader_module, "WINDOW_ROWS", 11)
+    loader = Loader(feeds, 12, seed=3)
+    assert [ids(loader)[-1], ids(loader)[0]] == GOLDEN
+
+
+def labelled_feeds(feeds, *weights):
+    return [
+        replace(feed, weight=weight, is_labelled=np.arange(len(feed.rows)) % 4 == 0)
+        for feed, weight in zip(feeds, weights, strict=True)
+    ]
+
+
+@pytest.mark.parametrize("memory_limit_bytes", [2**30, 20 * 2304, 0])
+def test_weights_and_labelled_fraction_give_each_batch_its_shares_with_the_pixels_of_its_rows(
+    feeds, memory_limit_bytes, monkeypatch
+):
+    """Of 8 rows 4 are labelled, and of every 4 one comes from the first survey."""
+    monkeypatch.setattr(loader_module, "WINDOW_ROWS", 11)
+    mixed = labelled_feeds(feeds, 0.5, 1.5)
+    loader = Loader(mixed, 8, seed=3, labelled_fraction=0.5, memory_limit_bytes=memory_limit_bytes)
+    images = np.concatenate([feed.store.read(feed.rows) for feed in mixed])
+    is_labelled = np.concatenate([feed.is_labelled for feed in mixed])
+    assert len(loader) == 6
+    orders = []
+    for _ in range(3):
+        for batch in loader:
+            assert is_labelled[batch.row_ids].sum() == 4
+            assert (batch.row_ids < 31).sum() == 2
+            for share in batch.shares:
+                np.testing.assert_array_equal(share.images, images[batch.row_ids[share.places]])
+            orders.append(batch.row_ids.tolist())
+    expected = Loader(mixed, 8, seed=3, labelled_fraction=0.5)
+    assert orders == [order for _ in range(3) for order in ids(expected)]
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=20)
+@given(taken=st.integers(0, 20), world_size=st.sampled_from([1, 2, 4]))
+def test_a_mixed_run_resumes_in_the_middle_of_an_epoch(feeds, taken, world_size):
+    mixed = labelled_feeds(feeds, 2.0, 1.0)
+    for rank in range(world_size):
+        options = {"labelled_fraction": 0.25, "rank": rank, "world_size": world_size}
+        whole = Loader(mixed, 8, seed=5, **options)
+        endless = (batch for _ in range(10) for batch in whole)
+        list(islice(endless, taken))
+        resumed = Loader(mixed, 8, seed=5, **options)
+        resumed.load_state_dict(whole.state_dict())
+        assert ids(islice((batch for _ in range(10) for batch in resumed), 13)) == ids(islice(endless, 13))
+
+
+def test_other_shares_are_another_order(feeds):
+    state = Loader(labelled_feeds(feeds, 2.0, 1.0), 8, seed=5).state_dict()
+    assert all(type(value) is int for value in state.values())
+    with pytest.raises(RunError, match="changed: shares"):
+        Loader(labelled_feeds(feeds, 1.0, 1.0), 8, seed=5).load_state_dict(state)
+    with pytest.raises(RunError, match="changed: shares"):
+        Loader(labelled_feeds(feeds, 2.0, 1.0), 8, seed=5, labelled_fraction=0.5).load_state_dict(state)
+    with pytest.raises(ValueError, match="weights and labelled_fraction need shuffle and drop_last"):
+        Loader(labelled_feeds(feeds, 2.0, 1.0), 8, seed=5, drop_last=False)
+
+
+def test_rows_that_come_most_often_are_kept_first(feeds):
+    """The 5 labelled rows of a survey come ten times an epoch: they are what memory is best spent on."""
+    mixed = labelled_feeds(feeds, None, None)
+    num_labelled = sum(int(feed.is_labelled.sum()) for feed in mixed)
+    loader = Loader(mixed, 8, seed=0, labelled_fraction=0.5, memory_limit_bytes=num_labelled * 2304)
+    assert [[pixels.is_kept for pixels in of.values()] for of in loader._pixels] == [[True, True], [False, False]]
 
 
 def test_epochs_differ_and_the_seed_repeats_them(feeds):
