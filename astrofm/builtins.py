@@ -34,16 +34,18 @@ def register_views(register: Callable[[ViewPart], None]) -> None:
 
 @hookimpl
 def register_objectives(register: Callable[[ObjectivePart], None]) -> None:
-    """Register byol, spectral, simclr, moco and supervised."""
+    """Register byol, hybrid, spectral, simclr, moco and supervised."""
     from astrofm.objectives.base import ObjectivePart
     from astrofm.objectives.byol import BYOL, BYOLConfig
+    from astrofm.objectives.hybrid import HybridConfig, build_hybrid
     from astrofm.objectives.moco import MoCo, MoCoConfig
     from astrofm.objectives.simclr import SimCLR, SimCLRConfig
     from astrofm.objectives.spectral import Spectral, SpectralConfig
-    from astrofm.objectives.supervised import Supervised, SupervisedConfig
+    from astrofm.objectives.supervised import SupervisedConfig, build_supervised
 
     register(ObjectivePart("byol", BYOLConfig, BYOL))
+    register(ObjectivePart("hybrid", HybridConfig, build_hybrid, labels=lambda settings: settings.request))
     register(ObjectivePart("spectral", SpectralConfig, Spectral))
     register(ObjectivePart("simclr", SimCLRConfig, SimCLR))
     register(ObjectivePart("moco", MoCoConfig, MoCo))
-    register(ObjectivePart("supervised", SupervisedConfig, Supervised))
+    register(ObjectivePart("supervised", SupervisedConfig, build_supervised, labels=lambda settings: settings.request))

@@ -15,6 +15,7 @@ __all__ = [
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,9 +24,12 @@ from astrofm import plugins
 from astrofm.contract import Channel, InputContract, Range
 from astrofm.data.batch import Batch
 from astrofm.data.crossmatch import near
+from astrofm.data.labels import task_labels
 from astrofm.data.loader import Feed, Loader
 from astrofm.data.store import CutoutStore
+from astrofm.data.supervision import Labels, is_labelled, read_labels
 from astrofm.errors import ContractError, DataError
+from astrofm.parts import checked_settings
 from astrofm.recipe import Exclusion, Recipe
 from astrofm.views.base import View
 from astrofm.views.pipeline import ViewPipeline
@@ -46,6 +50,7 @@ class Plan:
         inputs: From a product's pixels to network input, by survey.
         excluded: Cutouts left out by cross-match, by survey.
         is_mock: Whether any store is made of mock data.
+        labels: What the labels are that the feeds bring; None for an objective that needs none.
     """
 
     contract: InputContract
@@ -53,6 +58,7 @@ class Plan:
     inputs: Mapping[str, InputPlan]
     excluded: Mapping[str, int]
     is_mock: bool
+    labels: Labels | None = None
 
     @property
     def num_cutouts(self) -> int:
@@ -89,9 +95,11 @@ def plan_run(recipe: Recipe, stores: Mapping[str, CutoutStore]) -> Plan:
         DataError: If nothing is left to train on.
         ContractError: If a survey's bands, scale or normalisation do not fit.
     """
-    chosen = {plugins.survey(choice.name).name: choice.splits for choice in recipe.data.surveys}
+    choices = {plugins.survey(choice.name).name: choice for choice in recipe.data.surveys}
+    chosen = {name: choice.splits for name, choice in choices.items()}
     training = {name: stores[name] for name in chosen}
     contract = make_contract(recipe, list(training.values()))
+    labels, columns = _labels(recipe, training)
     feeds, excluded = [], {}
     for name, store in training.items():
         contract.check_bands(name, store.card.band_names)
@@ -99,12 +107,21 @@ def plan_run(recipe: Recipe, stores: Mapping[str, CutoutStore]) -> Plan:
         rows = rows_of_splits(store, chosen[name])
         kept = rows[~_near_excluded(store, rows, recipe.data.exclude, stores)]
         excluded[name] = len(rows) - len(kept)
-        feeds.append(Feed(name, store, kept))
+        own = {} if labels is None else {labels.column: columns[name][kept]}
+        has_label = None
+        if recipe.data.labelled_fraction is not None:
+            has_label = _has_class(store)[kept] if labels is None else is_labelled(own[labels.column])
+        feeds.append(Feed(name, store, kept, own, weight=choices[name].weight, is_labelled=has_label))
     if not any(len(feed.rows) for feed in feeds):
         raise DataError(f"no cutout is left to train on in {', '.join(chosen)} (excluded by cross-match: {excluded})")
+    if labels is not None and not any(is_labelled(feed.labels[labels.column]).any() for feed in feeds):
+        raise DataError(
+            f"objective {recipe.objective.name!r} learns from {labels.kind}, and none of the training cutouts of "
+            f"{', '.join(chosen)} has any: choose splits, a task or a survey with labels"
+        )
     inputs = {name: input_plan(store) for name, store in training.items()}
     is_mock = any(store.is_mock for store in training.values())
-    plan = Plan(contract, tuple(feed for feed in feeds if len(feed.rows)), inputs, excluded, is_mock)
+    plan = Plan(contract, tuple(feed for feed in feeds if len(feed.rows)), inputs, excluded, is_mock, labels)
     check_normalisation(plan.contract, plan.inputs, plan.feeds)
     return plan
 
@@ -155,6 +172,22 @@ def field_of_view_arcsec(store: CutoutStore) -> float | None:
 def rows_of_splits(store: CutoutStore, splits: Sequence[str]) -> NDArray[np.int64]:
     """Return the rows of a store that belong to some splits, in order."""
     return np.flatnonzero(np.isin(store.catalog.column("split"), list(splits))).astype(np.int64)
+
+
+def _labels(
+    recipe: Recipe, stores: Mapping[str, CutoutStore]
+) -> tuple[Labels | None, Mapping[str, NDArray[np.integer[Any]]]]:
+    """Return what the labels of the recipe's objective are, and those of each row, by survey."""
+    part = plugins.objective_part(recipe.objective.name)
+    if part.labels is None:
+        return None, {}
+    return read_labels(part.labels(checked_settings(part.config, recipe.objective, "objective")), stores)
+
+
+def _has_class(store: CutoutStore) -> NDArray[np.bool_]:
+    """Return which cutouts have a class in some task of their survey. Shape: (cutouts,)."""
+    classes = [task_labels(store.catalog, task, store.votes) for task in store.card.tasks]
+    return np.any([labels >= 0 for labels in classes], axis=0) if classes else np.zeros(len(store), dtype=bool)
 
 
 def _near_excluded(

@@ -20,6 +20,7 @@ from astrofm import plugins
 from astrofm.data.labels import task_labels
 from astrofm.data.loader import Feed, Loader
 from astrofm.data.store import CutoutStore
+from astrofm.data.supervision import Labels
 from astrofm.encoders.build import EncoderConfig, build_encoder, embed_dim_of
 from astrofm.listener import Listener, StepInfo
 from astrofm.model import Model, ModelCard
@@ -49,6 +50,7 @@ class PretrainResult:
         num_cutouts: Number of training cutouts.
         seconds: Wall time of the training loop, of this process.
         is_mock: Whether any store was made of mock data.
+        wait_share: Share of that time that the steps waited for their batch; None in the report of an older version.
     """
 
     run: str
@@ -59,6 +61,7 @@ class PretrainResult:
     num_cutouts: int
     seconds: float
     is_mock: bool
+    wait_share: float | None = None
 
 
 def needed_surveys(recipe: Recipe) -> list[str]:
@@ -112,9 +115,14 @@ def pretrain(
     plan = plan_run(recipe, stores)
     views = [build_view(part) for part in recipe.views]
     encoder, encoder_config = _build_encoder(recipe, plan)
-    objective = _build_objective(recipe.objective, encoder, recipe.training.seed)
+    objective = _build_objective(recipe.objective, encoder, recipe.training.seed, plan.labels)
     pipeline = plan.pipeline(views, objective.num_views, recipe.training.seed)
-    loader = Loader(plan.feeds, recipe.training.batch_size, recipe.training.seed)
+    loader = Loader(
+        plan.feeds,
+        recipe.training.batch_size,
+        recipe.training.seed,
+        labelled_fraction=recipe.data.labelled_fraction,
+    )
     num_steps = steps_of(loader, recipe.training.max_epochs, recipe.training.max_steps)
     probe = _probes(recipe.probes, objective, plan, stores, device)
 
@@ -148,6 +156,7 @@ def pretrain(
         num_cutouts=plan.num_cutouts,
         seconds=round(result.seconds, 1),
         is_mock=plan.is_mock,
+        wait_share=round(result.wait_share, 4),
     )
     run.write_report(asdict(report))
     return report
@@ -178,13 +187,14 @@ def _build_encoder(recipe: Recipe, plan: Plan) -> tuple[nn.Module, EncoderConfig
     return build_encoder(config, plan.contract.num_channels, seed=recipe.training.seed), config
 
 
-def _build_objective(part: NamedPart, encoder: nn.Module, seed: int) -> Objective:
+def _build_objective(part: NamedPart, encoder: nn.Module, seed: int, labels: Labels | None) -> Objective:
     registered = plugins.objective_part(part.name)
     settings = checked_settings(registered.config, part, "objective")
     with torch.random.fork_rng(devices=[]):
         # Not torch.manual_seed, which also seeds the generators of the GPUs.
         torch.default_generator.manual_seed(seed)
-        return registered.build(settings, encoder, embed_dim_of(encoder))
+        known = () if labels is None else (labels,)
+        return registered.build(settings, encoder, embed_dim_of(encoder), *known)
 
 
 def _model_card(recipe: Recipe, plan: Plan, encoder: EncoderConfig, num_steps: int) -> Callable[[int], ModelCard]:

@@ -85,7 +85,8 @@ def tables():
 
 def test_the_page_has_the_blocks_that_it_speaks_of():
     package = {"pyproject.toml", "astrofm_dwarfs/card.yaml", "astrofm_dwarfs/__init__.py", "tests/test_dwarfs.py"}
-    assert set(BLOCKS) == package | {"lofar-field.yaml", "sky_level.py", "uniformity.py"}
+    cards = {"lofar-field.yaml", "mosaic-field.yaml", "galaxies-h5.yaml", "galaxies-parquet.yaml"}
+    assert set(BLOCKS) == package | cards | {"sky_level.py", "uniformity.py"}
 
 
 def test_a_survey_without_code_is_under_thirty_lines():
@@ -120,6 +121,29 @@ def test_the_card_serves_a_folder_of_fits_and_a_table(tmp_path):
     assert header == "Source_Name,RA,DEC,Class"
     info = ingest(found, folder, tmp_path / "my_field.zarr")
     assert info["num_cutouts"] == 12
+
+
+def test_the_card_of_mosaics_serves_a_map_and_its_catalogue(tmp_path):
+    found = Survey.from_yaml(written(tmp_path, "mosaic-field.yaml"))
+    folder = found.mock(40, 0, tmp_path / "my_maps")
+    assert sorted(path.name for path in folder.iterdir()) == ["MOCK.json", "catalogue.fits", "fieldmock.fits"]
+    info = ingest(found, folder, tmp_path / "my_maps.zarr")
+    assert (info["num_cutouts"], info["shape"]) == (40, [40, 1, 64, 64])
+
+
+@pytest.mark.parametrize(
+    ("card_name", "files"),
+    [
+        ("galaxies-h5.yaml", {"galaxiesmock.h5"}),
+        ("galaxies-parquet.yaml", {"test-00000-of-00001.parquet", "train-00000-of-00001.parquet"}),
+    ],
+)
+def test_the_cards_of_arrays_and_pictures_serve_their_files(tmp_path, card_name, files):
+    found = Survey.from_yaml(written(tmp_path, card_name))
+    folder = found.mock(20, 0, tmp_path / "galaxies")
+    assert {path.name for path in folder.rglob("*.*")} == files | {"MOCK.json"}
+    info = ingest(found, folder, tmp_path / "galaxies.zarr")
+    assert (info["num_cutouts"], info["shape"]) == (20, [20, 3, 64, 64])
 
 
 def test_the_card_normalises_its_own_mock_as_the_check_before_training_wants(tmp_path):

@@ -99,6 +99,22 @@ def test_only_the_splits_of_the_recipe_are_trained_on(radio_recipe, radio_card_f
     assert not plan.is_mock
 
 
+def test_weights_and_labels_of_the_recipe_reach_the_feeds(radio_recipe, neighbours):
+    cards, stores = neighbours
+    surveys = [{"name": str(cards[0]), "weight": 3.0}, {"name": str(cards[1]), "weight": 1.0}]
+    given = radio_recipe | {"data": radio_recipe["data"] | {"surveys": surveys, "labelled_fraction": 0.5}}
+    labels = stores["near"].catalog.column("label")
+    task = stores["near"].card.tasks[0]
+    one_class = task.model_copy(update={"classes": {"one": (0,)}})
+    card = stores["near"].card.model_copy(update={"tasks": (one_class,)})
+    made_from = stores["near"].manifest.made_from.model_copy(update={"card": card})
+    half = CutoutStore(stores["near"].path, stores["near"].manifest.model_copy(update={"made_from": made_from}))
+    feeds = plan_run(Recipe.parse(given, "the test"), stores | {"near": half}).feeds
+    assert [feed.weight for feed in feeds] == [3.0, 1.0]
+    np.testing.assert_array_equal(feeds[0].is_labelled, labels[feeds[0].rows] == 0)
+    assert feeds[1].is_labelled.all()
+
+
 def test_a_channel_without_bands_accepts_those_of_the_stores(radio_recipe, radio_card_folder, radio_store):
     store = CutoutStore.open(radio_store)
     card = str(radio_card_folder / "card.yaml")

@@ -2,14 +2,69 @@
 
 from __future__ import annotations
 
-__all__ = ["NO_LABEL", "class_head", "class_loss"]
+__all__ = ["NO_LABEL", "ClassHead", "ClassHeadConfig", "class_head", "class_loss"]
+
+from collections.abc import Mapping
+from typing import ClassVar, Literal
 
 import torch
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torch.nn import functional
 
+from astrofm.data.supervision import LabelRequest
+from astrofm.heads.base import LabelHead
+from astrofm.views.base import Views
+
 NO_LABEL = -1
 """Label of a row that is not part of the task."""
+
+
+class ClassHeadConfig(BaseModel):
+    """Learn the classes of a task."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["classes"]
+    task: str
+    """Task of the surveys' cards; the rows of a survey without it have no label."""
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+
+    @property
+    def request(self) -> LabelRequest:
+        """The labels that it learns."""
+        return LabelRequest("classes", self.task)
+
+
+class ClassHead(LabelHead):
+    """Batch norm, one linear layer, and the cross-entropy of its logits.
+
+    Args:
+        embed_dim: Width of the embedding.
+        num_classes: Number of classes.
+        label_smoothing: Share of the probability spread over all classes.
+    """
+
+    column: ClassVar[str] = "label"
+
+    def __init__(self, embed_dim: int, num_classes: int, label_smoothing: float = 0.0) -> None:
+        super().__init__()
+        self.label_smoothing = label_smoothing
+        self.layers = class_head(embed_dim, num_classes)
+
+    def forward(self, embedding: Tensor) -> Tensor:
+        """Return logits. Shape: (batch, class)."""
+        logits: Tensor = self.layers(embedding)
+        return logits
+
+    def measure(self, embedding: Tensor, views: Views, step: int) -> tuple[Tensor, Mapping[str, Tensor]]:
+        """Return cross-entropy and accuracy over the rows that have a label."""
+        labels = self.labels_of(views)
+        logits = self(embedding)
+        is_labelled = labels != NO_LABEL
+        num_right = ((logits.detach().argmax(dim=1) == labels) & is_labelled).sum()
+        accuracy = num_right / is_labelled.sum().clamp(min=1)
+        return class_loss(logits, labels, self.label_smoothing), {"accuracy": accuracy}
 
 
 def class_head(embed_dim: int, num_classes: int) -> nn.Sequential:

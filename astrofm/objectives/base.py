@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 from pydantic import BaseModel
 from torch import Tensor, nn
 
+from astrofm.data.supervision import LabelRequest
 from astrofm.views.base import Views
 
 
@@ -67,9 +68,12 @@ class ObjectivePart:
     Attributes:
         name: Name in recipes.
         config: Settings class.
-        build: Called with (settings, encoder, embed_dim).
+        build: Called with (settings, encoder, embed_dim); of a part with ``labels`` also with what the labels of the
+            run are, an :class:`astrofm.data.supervision.Labels`.
+        labels: Called with the settings; returns the labels that the objective learns from. None: it needs none.
     """
 
     name: str
     config: type[BaseModel]
-    build: Callable[[Any, nn.Module, int], Objective]
+    build: Callable[..., Objective]
+    labels: Callable[[Any], LabelRequest] | None = None

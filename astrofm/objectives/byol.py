@@ -99,14 +99,19 @@ class BYOL(Objective):
 
     def forward(self, views: Views, step: int) -> StepResult:
         """Return the loss, each view predicting the other's target, averaged over the two directions."""
+        loss, embedding = self.contrast(views)
+        seen = embedding.detach()
+        return StepResult(loss, watched(seen), seen)
+
+    def contrast(self, views: Views) -> tuple[Tensor, Tensor]:
+        """Return the loss and the embedding of the first view, (batch, embed_dim), through which gradients flow."""
         first, second = views.images
         embedding = self.encoder(first)
         losses = (
             byol_loss(self.predictor(self.projector(embedding)), self.target(second)),
             byol_loss(self.predictor(self.projector(self.encoder(second))), self.target(first)),
         )
-        seen = embedding.detach()
-        return StepResult((losses[0] + losses[1]) / 2.0, watched(seen), seen)
+        return (losses[0] + losses[1]) / 2.0, embedding
 
     def after_step(self, step: int, num_steps: int) -> Mapping[str, float]:
         """Move the target towards the online network."""

@@ -1,16 +1,20 @@
-"""Supervised training of encoder and head on class labels: the baseline of every pretraining."""
+"""Supervised training of encoder and head on votes or classes: the baseline of every pretraining.
+
+With votes it is the training of Walmsley et al. 2022 (arXiv 2102.08414).
+"""
 
 from __future__ import annotations
 
-__all__ = ["Supervised", "SupervisedConfig"]
+__all__ = ["Supervised", "SupervisedConfig", "build_supervised"]
 
 from typing import ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 from torch import nn
 
-from astrofm.errors import DataError
-from astrofm.heads.classes import NO_LABEL, class_head, class_loss
+from astrofm.data.supervision import LabelRequest, Labels
+from astrofm.heads.base import LabelHead
+from astrofm.heads.build import HeadConfig, build_head
 from astrofm.objectives.base import Objective, StepResult
 from astrofm.views.base import Views
 
@@ -20,46 +24,40 @@ class SupervisedConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    num_classes: int = Field(ge=2)
-    label: str = "label"
-    """Label column; -1 marks rows without a label, which give no loss."""
-    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    head: HeadConfig
+
+    @property
+    def request(self) -> LabelRequest:
+        """The labels that it learns from."""
+        return self.head.request
 
 
 class Supervised(Objective):
-    """Encoder, head, and the cross-entropy of its logits.
+    """Encoder and head.
 
     Args:
-        config: Settings.
         encoder: From (batch, channel, y, x) to (batch, embed_dim).
-        embed_dim: Width of the embedding.
+        head: With its loss.
     """
 
     num_views: ClassVar[int] = 1
 
-    def __init__(self, config: SupervisedConfig, encoder: nn.Module, embed_dim: int) -> None:
+    def __init__(self, encoder: nn.Module, head: LabelHead) -> None:
         super().__init__()
-        self.config = config
         self.encoder = encoder
-        self.head = class_head(embed_dim, config.num_classes)
+        self.head = head
 
     def forward(self, views: Views, step: int) -> StepResult:
-        """Return cross-entropy and accuracy over the rows that have a label.
+        """Return loss and metrics of the head, over the rows that have labels.
 
         Raises:
-            DataError: If the batch has no column of that name.
+            DataError: If the batch lacks the label column.
         """
-        if self.config.label not in views.labels:
-            raise DataError(
-                f"supervised training needs the label column {self.config.label!r}; "
-                f"the batch has {', '.join(sorted(views.labels)) or 'none'}"
-            )
-        (images,) = views.images
-        labels = views.labels[self.config.label]
-        embedding = self.encoder(images)
-        logits = self.head(embedding)
-        is_labelled = labels != NO_LABEL
-        num_right = ((logits.detach().argmax(dim=1) == labels) & is_labelled).sum()
-        accuracy = num_right / is_labelled.sum().clamp(min=1)
-        loss = class_loss(logits, labels, self.config.label_smoothing)
-        return StepResult(loss, {"accuracy": accuracy}, embedding.detach())
+        embedding = self.encoder(views.images[0])
+        loss, metrics = self.head.measure(embedding, views, step)
+        return StepResult(loss, metrics, embedding.detach())
+
+
+def build_supervised(config: SupervisedConfig, encoder: nn.Module, embed_dim: int, labels: Labels) -> Supervised:
+    """Return the objective of a run whose labels are known."""
+    return Supervised(encoder, build_head(config.head, embed_dim, labels))

@@ -24,7 +24,8 @@ from astrofm.data.loader import Feed, Loader
 from astrofm.data.store import CutoutStore
 from astrofm.encoders.build import embed_dim_of, layer_groups
 from astrofm.errors import DataError, RecipeError, in_one_line
-from astrofm.objectives.supervised import Supervised, SupervisedConfig
+from astrofm.heads.classes import ClassHead
+from astrofm.objectives.supervised import Supervised
 from astrofm.optimizer import OptimizerConfig
 from astrofm.parts import build_view
 from astrofm.plan import input_plan, make_pipeline
@@ -132,8 +133,8 @@ def finetune(
         raise DataError(f"fine-tuning was asked for with {len(train.rows)} label and needs 2 at least")
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        settings = SupervisedConfig(num_classes=num_classes, label_smoothing=config.label_smoothing)
-        objective = Supervised(settings, encoder, embed_dim_of(encoder))
+        head = ClassHead(embed_dim_of(encoder), num_classes, config.label_smoothing)
+    objective = Supervised(encoder, head)
     batch_size = min(config.batch_size, len(train.rows))
     labels: Mapping[str, NDArray[np.int64]] = {"label": train.labels}
     loader = Loader((Feed(train.survey, train.store, train.rows, labels),), batch_size, seed)

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from astrofm.errors import DataError
-from astrofm.heads.classes import class_head, class_loss
-from astrofm.objectives.supervised import Supervised, SupervisedConfig
+from astrofm.heads.classes import ClassHead, class_head, class_loss
+from astrofm.objectives.supervised import Supervised
 from astrofm.views.base import Views
 
 
@@ -18,10 +18,10 @@ def views_of(labels, num=None):
     return Views((images,), torch.arange(num), labels={"label": torch.tensor(labels)})
 
 
-def supervised(**settings):
+def supervised(num_classes=4):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return Supervised(SupervisedConfig(**{"num_classes": 4, **settings}), nn.Flatten(), 16)
+        return Supervised(nn.Flatten(), ClassHead(16, num_classes))
 
 
 @pytest.mark.parametrize("num_classes", [2, 5, 10])
@@ -57,8 +57,8 @@ def test_a_batch_without_labels_has_no_loss_and_no_gradient():
 def test_accuracy_is_over_the_labelled_rows():
     objective = supervised(num_classes=2).eval()
     with torch.no_grad():
-        objective.head[1].weight.zero_()
-        objective.head[1].bias.copy_(torch.tensor([1.0, 0.0]))  # always class 0
+        objective.head.layers[1].weight.zero_()
+        objective.head.layers[1].bias.copy_(torch.tensor([1.0, 0.0]))  # always class 0
     assert objective(views_of([0, 0, 1, -1]), 0).metrics["accuracy"].item() == pytest.approx(2 / 3)
 
 
@@ -76,5 +76,6 @@ def test_nothing_of_batch_norm_moves_in_eval_mode():
 
 
 def test_a_missing_label_column_is_named():
-    with pytest.raises(DataError, match="'class3'; the batch has label"):
-        supervised(label="class3")(views_of([0, 1]), 0)
+    views = views_of([0, 1])
+    with pytest.raises(DataError, match="'label'; the batch has votes"):
+        supervised()(Views(views.images, views.row_ids, labels={"votes": torch.ones(2, 3)}), 0)
