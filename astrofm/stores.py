@@ -12,9 +12,9 @@ from pathlib import Path
 
 from astrofm import plugins
 from astrofm.data.fetch import Say, fetch, in_gigabytes, is_fetchable
+from astrofm.data.fetching.locking import locked
 from astrofm.data.ingest import ingest
-from astrofm.data.locking import locked
-from astrofm.data.partial import partial_of
+from astrofm.data.making.partial import partial_of
 from astrofm.data.store import CutoutStore
 from astrofm.errors import FetchError, StoreError, UsageError
 from astrofm.home import home, store_path

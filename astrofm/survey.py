@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from astrofm.data.cutouts import Cutout, CutoutBatch, Rejected
 
 _FORMS = {
-    "folder": "astrofm.data.folder",
-    "mosaic": "astrofm.data.mosaic",
-    "arrays": "astrofm.data.arrays",
-    "pictures": "astrofm.data.picture_tables",
+    "folder": "astrofm.data.forms.folder",
+    "mosaic": "astrofm.data.forms.mosaic",
+    "arrays": "astrofm.data.forms.arrays",
+    "pictures": "astrofm.data.forms.picture_tables",
 }
 """Section of the card that says how an archive lies on disk, and the module whose ``READER`` reads that form."""
 

@@ -26,8 +26,8 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import Tensor, nn
 
 from astrofm.data.batch import Batch
+from astrofm.data.feeding.prefetch import Prefetch
 from astrofm.data.loader import Loader
-from astrofm.data.prefetch import Prefetch
 from astrofm.errors import TrainingError
 from astrofm.interruption import Interrupted, SignalWatch
 from astrofm.listener import Listener, Pace, StepInfo

@@ -15,9 +15,9 @@ import numpy as np
 from numcodecs import blosc
 from numpy.typing import NDArray
 
+from astrofm.data.changes.rounding import MANTISSA_BITS, round_mantissa
+from astrofm.data.files.noise import clipped_std
 from astrofm.data.layout import BLOCK_BYTES, CODEC_LEVEL, CODEC_NAME
-from astrofm.data.noise import clipped_std
-from astrofm.data.rounding import MANTISSA_BITS, round_mantissa
 
 CHUNK_ROWS = 64
 KEPT = (3, 5, 7, 9, 11, 13, 16, MANTISSA_BITS)

@@ -24,9 +24,9 @@ import numpy as np
 from astropy.io import fits
 
 from astrofm.card import SurveyCard
+from astrofm.data.files.noise import clipped_std
 from astrofm.data.fits import read_cutout
 from astrofm.data.ingest import ingest
-from astrofm.data.noise import clipped_std
 from astrofm.survey import Survey
 
 SIZE_PIX, SCALE_DEG = 64, 5e-4

@@ -27,8 +27,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from astrofm.card import SurveyCard
+from astrofm.data.forms.pictures import decode_picture
 from astrofm.data.ingest import ingest
-from astrofm.data.pictures import decode_picture
 from astrofm.mock.optical import render_galaxy, sample_galaxy, to_rgb
 from astrofm.mock.seeding import object_rng
 from astrofm.survey import Survey

@@ -32,9 +32,9 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from astrofm.card import SurveyCard
+from astrofm.data.forms.mosaic_image import forget
 from astrofm.data.ingest import ingest
 from astrofm.data.layout import Layout, create_arrays
-from astrofm.data.mosaic_image import forget
 from astrofm.survey import Survey, find_source
 
 SIZE_PIX, SCALE_DEG = 64, 5e-4

@@ -29,9 +29,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
+from astrofm.data.feeding.prefetch import Prefetch
 from astrofm.data.ingest import ingest
 from astrofm.data.loader import Feed, Loader
-from astrofm.data.prefetch import Prefetch
 from astrofm.data.store import CutoutStore
 
 BATCH = 256

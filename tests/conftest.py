@@ -223,7 +223,7 @@ def web(start_web: Callable[[], Any]) -> Any:
 @pytest.fixture
 def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The seconds between tries of a download, which nobody waits."""
-    from astrofm.data import web as module
+    from astrofm.data.fetching import web as module
 
     seconds: list[float] = []
     monkeypatch.setattr(module, "pause", lambda wait, stop: bool(seconds.append(wait)))

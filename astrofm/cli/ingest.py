@@ -37,8 +37,8 @@ def ingest(
     import tempfile
 
     from astrofm import plugins
+    from astrofm.data.fetching.local_source import local_source
     from astrofm.data.ingest import ingest as ingest_archive
-    from astrofm.data.local_source import local_source
     from astrofm.data.options import IngestOptions
     from astrofm.home import store_path
 

@@ -19,8 +19,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import ArrayLike, NDArray
 
-from astrofm.data.label_names import LABEL_UNITS, contract_label_names
-from astrofm.data.synonyms import column_named
+from astrofm.data.files.label_names import LABEL_UNITS, contract_label_names
+from astrofm.data.files.synonyms import column_named
 from astrofm.errors import DataError
 
 if TYPE_CHECKING:

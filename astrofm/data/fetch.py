@@ -19,13 +19,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from astrofm.card import Archive, SurveyCard
-from astrofm.data.download import Downloaded, WrongFileError, download
-from astrofm.data.fetch_record import RECORD_NAME, FetchRecord, KeptFile
-from astrofm.data.locking import locked
-from astrofm.data.meter import Meter
-from astrofm.data.remote_files import ZENODO, RemoteFile, remote_files
-from astrofm.data.unpack import packed_stem, unpack
-from astrofm.data.web import StatusError, shown, without_user
+from astrofm.data.fetching.download import Downloaded, WrongFileError, download
+from astrofm.data.fetching.fetch_record import RECORD_NAME, FetchRecord, KeptFile
+from astrofm.data.fetching.locking import locked
+from astrofm.data.fetching.meter import Meter
+from astrofm.data.fetching.remote_files import ZENODO, RemoteFile, remote_files
+from astrofm.data.fetching.unpack import packed_stem, unpack
+from astrofm.data.fetching.web import StatusError, shown, without_user
 from astrofm.errors import FetchError
 from astrofm.home import home
 from astrofm.listener import Progress

@@ -26,11 +26,11 @@ from astropy.utils.exceptions import AstropyUserWarning
 from numpy.typing import NDArray
 
 from astrofm.data.cutouts import Cutout, Rejected
-from astrofm.data.extensions import NoSuchExtensionError, find_image
-from astrofm.data.fits_plain import CARD, FoundImage, plain_image
-from astrofm.data.noise import clipped_std
-from astrofm.data.orientation import NotASkyImageError, east_left
-from astrofm.data.placement import Position, outside
+from astrofm.data.files.extensions import NoSuchExtensionError, find_image
+from astrofm.data.files.fits_plain import CARD, FoundImage, plain_image
+from astrofm.data.files.noise import clipped_std
+from astrofm.data.files.orientation import NotASkyImageError, east_left
+from astrofm.data.files.placement import Position, outside
 from astrofm.data.units import unit_factor
 from astrofm.forms import Extensions
 
@@ -57,7 +57,8 @@ def read_cutout(
     """Read one image of a FITS file.
 
     Axes of length one (STOKES, FREQ) are dropped; a cube keeps its third axis as bands. Infinite pixels become NaN.
-    An image in which East is to the right is mirrored, with its WCS, see :func:`astrofm.data.orientation.east_left`.
+    An image in which East is to the right is mirrored, with its WCS, see
+    :func:`astrofm.data.files.orientation.east_left`.
     Pixels at or above SATURATE, and those that the quality extension flags, are masked.
 
     Args:

@@ -16,18 +16,18 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from astrofm.data.cluster import ClusterWorkers
 from astrofm.data.layout import create_arrays
+from astrofm.data.making.cluster import ClusterWorkers
+from astrofm.data.making.pack import PackJob, pack, store_catalog, write_rejected
+from astrofm.data.making.partial import exclusive, make_durable, partial_of, publish, write_atomically
+from astrofm.data.making.plan import Plan, check_same, make_plan
+from astrofm.data.making.selection import Selection, select
+from astrofm.data.making.sources import remembered
+from astrofm.data.making.stage import stage
+from astrofm.data.making.workers import Workers
 from astrofm.data.manifest import MANIFEST, Manifest, Piece, Shard, software_versions
 from astrofm.data.options import NO_CHANGES, IngestOptions
-from astrofm.data.pack import PackJob, pack, store_catalog, write_rejected
-from astrofm.data.partial import exclusive, make_durable, partial_of, publish, write_atomically
-from astrofm.data.plan import Plan, check_same, make_plan
-from astrofm.data.selection import Selection, select
-from astrofm.data.sources import remembered
-from astrofm.data.stage import stage
 from astrofm.data.store import is_store, read_manifest, store_info
-from astrofm.data.workers import Workers
 from astrofm.errors import DataError, StoreError, UsageError
 from astrofm.survey import Survey
 

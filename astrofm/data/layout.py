@@ -141,7 +141,7 @@ def write_rows(store: Path, array: str, first: int, values: NDArray[Any]) -> str
     """
     import zarr
 
-    from astrofm.data.shard_writer import write_shard  # which builds on this module
+    from astrofm.data.making.shard_writer import write_shard  # which builds on this module
 
     lies = zarr.open_array(store / array, mode="r")
     chunk_rows, shard_rows = lies.chunks[0], (lies.shards or lies.chunks)[0]

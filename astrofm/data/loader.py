@@ -4,8 +4,8 @@ The order is a function of (seed, epoch, world size) and of the stores, never of
 decides whether the rows of a store are decoded once and kept, or window by window as they are read.
 
 **Memory.** What is kept stays below ``memory_limit_bytes`` and is shared by the processes of a user on a machine
-(:mod:`astrofm.data.shared_pixels`). What is not is held as two windows, the one being read and the next or the last, of
-at most ``WINDOW_BYTES`` each over all surveys; only a batch longer than a window holds as many as it touches.
+(:mod:`astrofm.data.feeding.shared_pixels`). What is not is held as two windows, the one being read and the next or the
+last, of at most ``WINDOW_BYTES`` each over all surveys; only a batch longer than a window holds as many as it touches.
 
 **Randomness.** Rows of one window are in random order. So the rows of data no larger than a window, 1 GiB or 65,536
 rows, are shuffled as by a permutation. Of larger data, the blocks (chunks) that make a window are random, and within
@@ -26,10 +26,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from astrofm.data.batch import Batch, Share
-from astrofm.data.feed import Feed, check_feeds
-from astrofm.data.mixing import Mixture, groups_of
-from astrofm.data.order import Draw, EpochOrder, Position, Schedule, Stratum, Uniform
-from astrofm.data.windows import FeedPixels
+from astrofm.data.feeding.feed import Feed, check_feeds
+from astrofm.data.feeding.mixing import Mixture, groups_of
+from astrofm.data.feeding.order import Draw, EpochOrder, Position, Schedule, Stratum, Uniform
+from astrofm.data.feeding.windows import FeedPixels
 from astrofm.errors import RunError
 
 WINDOW_BYTES = 2**30
@@ -42,11 +42,11 @@ GIBIBYTE = 2**30
 class Loader:
     """Batches of cutouts, grouped by survey, that resume in the middle of an epoch.
 
-    Without weights and balance each row comes once an epoch; with them see :mod:`astrofm.data.mixing`.
+    Without weights and balance each row comes once an epoch; with them see :mod:`astrofm.data.feeding.mixing`.
 
     Iterating goes on from the position reached: ``iter()`` on a loader whose epoch is done starts the next epoch, so
     a caller that takes ``len(loader)`` batches at a time, as Lightning does, sees every epoch once. Iterators of one
-    loader share its position. They work when asked; :class:`astrofm.data.prefetch.Prefetch` works ahead.
+    loader share its position. They work when asked; :class:`astrofm.data.feeding.prefetch.Prefetch` works ahead.
 
     Args:
         feeds: What to read; ``row_ids`` of the batches index their rows, one feed after the other.

@@ -23,14 +23,14 @@ import pyarrow.parquet as pq
 
 from astrofm.data.catalog import Catalog
 from astrofm.data.layout import create_arrays
+from astrofm.data.making.merge_catalogs import unite
+from astrofm.data.making.merge_shards import ShardJob, merge_shard, spans_of
+from astrofm.data.making.partial import exclusive, publish, write_atomically
+from astrofm.data.making.plan import Plan, check_same
+from astrofm.data.making.workers import Workers
 from astrofm.data.manifest import MANIFEST, MadeFrom, Manifest, MergedPart, Piece, SourceFile, software_versions
-from astrofm.data.merge_catalogs import unite
-from astrofm.data.merge_shards import ShardJob, merge_shard, spans_of
-from astrofm.data.partial import exclusive, publish, write_atomically
-from astrofm.data.plan import Plan, check_same
 from astrofm.data.store import CutoutStore, is_store, read_manifest, store_info, verify
 from astrofm.data.store_files import is_url, read_bytes
-from astrofm.data.workers import Workers
 from astrofm.errors import StoreError, UsageError
 
 Listener = Callable[[int, int, str], None]

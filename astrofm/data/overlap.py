@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from astrofm.data.catalog import Catalog
 from astrofm.data.crossmatch import Overlap, overlap
+from astrofm.data.files.synonyms import SYNONYMS
 from astrofm.data.store import CutoutStore
 from astrofm.data.store_files import is_url
-from astrofm.data.synonyms import SYNONYMS
 from astrofm.data.tables import TABLE_SUFFIXES, read_table
 
 NUM_NEAREST = 5

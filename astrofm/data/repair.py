@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 from astrofm.data.catalog import Catalog
 from astrofm.data.ingest import Listener, pack_all, stage_all, write_files
 from astrofm.data.layout import create_arrays
+from astrofm.data.making.pack import PackJob
+from astrofm.data.making.partial import exclusive
+from astrofm.data.making.plan import Plan, check_same, make_plan
+from astrofm.data.making.selection import Selection
+from astrofm.data.making.workers import Workers
 from astrofm.data.manifest import MANIFEST, Manifest, Piece, software_versions
-from astrofm.data.pack import PackJob
-from astrofm.data.partial import exclusive
-from astrofm.data.plan import Plan, check_same, make_plan
-from astrofm.data.selection import Selection
 from astrofm.data.store import store_info
 from astrofm.data.verify import verify
-from astrofm.data.workers import Workers
 from astrofm.errors import StoreError
 from astrofm.survey import Survey
 

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from astrofm.card import Product, SurveyCard
 from astrofm.data.catalog import Catalog
+from astrofm.data.feeding.shards import ShardFiles
 from astrofm.data.layout import ENCODING_TYPE, ENCODING_VERSION
 from astrofm.data.manifest import MANIFEST, Manifest
-from astrofm.data.shards import ShardFiles
 from astrofm.data.store_files import is_url, open_array, read_bytes
 from astrofm.data.verify import Damage, verify
 from astrofm.errors import StoreError, one_of

@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from astrofm.card import SurveyCard
-from astrofm.data import arrays as arrays_module
-from astrofm.data.array_files import open_arrays
 from astrofm.data.catalog import Catalog
 from astrofm.data.cutouts import CutoutBatch, Rejected
+from astrofm.data.forms import arrays as arrays_module
+from astrofm.data.forms.array_files import open_arrays
 from astrofm.data.ingest import ingest
 from astrofm.data.store import CutoutStore
 from astrofm.errors import DataError

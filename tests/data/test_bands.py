@@ -5,9 +5,9 @@ from astropy.wcs import WCS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from astrofm.data.bands import read_bands
 from astrofm.data.cutouts import Cutout
-from astrofm.data.placement import Position
+from astrofm.data.files.bands import read_bands
+from astrofm.data.files.placement import Position
 from astrofm.forms import Extensions
 
 RA, DEC, SCALE_ARCSEC, SIZE_PIX, SIGMA_ARCSEC = 150.0, 2.0, 1.0, 40, 2.5

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from astrofm.card import Beam
-from astrofm.data.beams import beam_covariance, convolve, kernel_covariance
+from astrofm.data.changes.beams import beam_covariance, convolve, kernel_covariance
 
 FWHM_OF_SIGMA = np.sqrt(8 * np.log(2))
 

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from astrofm.data.cluster import ClusterWorkers
 from astrofm.data.ingest import ingest
-from astrofm.data.partial import partial_of
+from astrofm.data.making.cluster import ClusterWorkers
+from astrofm.data.making.partial import partial_of
 from astrofm.data.store import verify
 from astrofm.errors import StoreError
 

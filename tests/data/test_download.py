@@ -19,10 +19,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from astrofm.data import download as module
-from astrofm.data import part as part_module
-from astrofm.data.download import WrongFileError, download
-from astrofm.data.web import NUM_TRIES, shown
+from astrofm.data.fetching import download as module
+from astrofm.data.fetching import part as part_module
+from astrofm.data.fetching.download import WrongFileError, download
+from astrofm.data.fetching.web import NUM_TRIES, shown
 from astrofm.errors import FetchError, OfflineError
 
 CONTENT = np.random.default_rng(0).bytes(300_000)
@@ -447,7 +447,7 @@ def test_who_is_asked_to_stop_leaves_the_part(web, url, target):
 PROGRAM = """
 import sys
 from pathlib import Path
-from astrofm.data.download import download
+from astrofm.data.fetching.download import download
 download(sys.argv[1], Path(sys.argv[2]))
 """
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from astrofm.data.catalog import Catalog
-from astrofm.data.duplicates import same_pixels, same_place
+from astrofm.data.making.duplicates import same_pixels, same_place
 
 
 def at(*ra_arcsec):

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from astrofm.data.fetch import fetch, is_fetchable
-from astrofm.data.local_source import local_source
+from astrofm.data.fetching.local_source import local_source
 from astrofm.errors import FetchError, UsageError
 from astrofm.home import home
 from astrofm.survey import Survey

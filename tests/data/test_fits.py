@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from astrofm.data.cutouts import Cutout, Rejected
+from astrofm.data.files.fits_plain import plain_image
+from astrofm.data.files.orientation import east_left
+from astrofm.data.files.placement import Position, outside
 from astrofm.data.fits import read_cutout
-from astrofm.data.fits_plain import plain_image
 from astrofm.data.images import read_picture
-from astrofm.data.orientation import east_left
-from astrofm.data.placement import Position, outside
 from astrofm.data.units import unit_factor
 from astrofm.forms import Extensions
 

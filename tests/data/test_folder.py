@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from astrofm.card import SurveyCard
 from astrofm.data.catalog import Catalog
 from astrofm.data.cutouts import Cutout, Rejected
-from astrofm.data.folder import READER, folder_catalog, folder_cutouts, folder_mock
+from astrofm.data.forms.folder import READER, folder_catalog, folder_cutouts, folder_mock
 from astrofm.data.quality import judge
 from astrofm.data.tables import read_table
 from astrofm.errors import DataError

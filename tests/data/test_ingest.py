@@ -22,14 +22,14 @@ import pytest
 from astropy.io import fits
 from astropy.table import Table
 
-from astrofm.data import partial
+from astrofm.data.changes.rounding import round_mantissa
 from astrofm.data.cutouts import Cutout, CutoutBatch
 from astrofm.data.ingest import ingest
+from astrofm.data.making import partial
+from astrofm.data.making.workers import Workers
 from astrofm.data.manifest import hash_file
 from astrofm.data.options import IngestOptions
-from astrofm.data.rounding import round_mantissa
 from astrofm.data.store import CutoutStore, store_info, verify
-from astrofm.data.workers import Workers
 from astrofm.errors import DataError, StoreError, UsageError
 from astrofm.survey import Survey
 
@@ -248,7 +248,7 @@ def test_killed_at_any_moment_it_ends_with_the_same_bytes(survey, make_archive, 
 
     context = multiprocessing.get_context("forkserver")
     modules = ["astropy.io.ascii", "astropy.stats", "astropy.coordinates", "astropy_healpix", "zarr.codecs"]
-    context.set_forkserver_preload(["astrofm.data.ingest", "astrofm.data.folder", *modules])
+    context.set_forkserver_preload(["astrofm.data.ingest", "astrofm.data.forms.folder", *modules])
     made = tmp_path / "store.partial"
     moments = ["plan.json", "ranges/000000005.facts", "ranges/000000030.facts"]
     moments += ["store/image/c/0/0/0/0", "shards/000002.json", "store/manifest.json"]
@@ -494,13 +494,15 @@ def test_an_archive_that_is_touched_while_it_is_read_makes_no_store(survey, arch
 
 
 def test_a_continued_ingest_hashes_only_what_was_touched(survey, archive, tmp_path, monkeypatch):
-    monkeypatch.setattr("astrofm.data.sources.SETTLED_NS", 0)
+    monkeypatch.setattr("astrofm.data.making.sources.SETTLED_NS", 0)
     with monkeypatch.context() as patch:
         patch.setattr("astrofm.data.ingest.assemble", _interrupt)
         with pytest.raises(KeyboardInterrupt):
             ingest(survey, archive, tmp_path / "store")
     hashed = []
-    monkeypatch.setattr("astrofm.data.sources.hash_file", lambda path: hashed.append(path.name) or hash_file(path))
+    monkeypatch.setattr(
+        "astrofm.data.making.sources.hash_file", lambda path: hashed.append(path.name) or hash_file(path)
+    )
     (archive / "src009.fits").touch()
     read = []
     real = Survey.cutouts
@@ -559,7 +561,7 @@ def test_a_file_that_cannot_be_read_is_named(survey, archive, tmp_path, monkeypa
     def refuses(path: Path) -> str:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
 
-    monkeypatch.setattr("astrofm.data.sources.hash_file", refuses)
+    monkeypatch.setattr("astrofm.data.making.sources.hash_file", refuses)
     with pytest.raises(DataError, match=r"src000.fits cannot be read \(Permission denied\): change its rights"):
         ingest(survey, archive, tmp_path / "store")
 

@@ -11,9 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from astrofm.data import loader as loader_module
+from astrofm.data.feeding.order import EpochOrder
 from astrofm.data.ingest import ingest
 from astrofm.data.loader import Feed, Loader
-from astrofm.data.order import EpochOrder
 from astrofm.data.store import CutoutStore
 from astrofm.errors import RunError, UsageError
 

@@ -5,13 +5,13 @@ import time
 
 import pytest
 
-from astrofm.data import locking
-from astrofm.data.locking import locked
+from astrofm.data.fetching import locking
+from astrofm.data.fetching.locking import locked
 
 COUNT = """
 import sys, time
 from pathlib import Path
-from astrofm.data.locking import locked
+from astrofm.data.fetching.locking import locked
 path = Path(sys.argv[1])
 for _ in range(20):
     with locked(path):
@@ -51,7 +51,7 @@ def test_threads_take_turns_and_who_waits_is_told_once(tmp_path):
 
 
 def test_a_lock_ends_with_its_process_however_that_ends(tmp_path):
-    hold = "import os, sys\nfrom pathlib import Path\nfrom astrofm.data.locking import locked\n"
+    hold = "import os, sys\nfrom pathlib import Path\nfrom astrofm.data.fetching.locking import locked\n"
     hold += "with locked(Path(sys.argv[1])):\n    os.kill(os.getpid(), 9)\n"
     subprocess.run([sys.executable, "-c", hold, str(tmp_path / "a")], check=False)
     assert (tmp_path / "a.lock").exists()

@@ -105,7 +105,7 @@ def test_columns_that_one_part_lacks_are_empty_there(survey, archive, tmp_path):
 
 
 def test_lists_that_one_part_lacks_are_nan_there(parts):
-    from astrofm.data.merge_catalogs import unite
+    from astrofm.data.making.merge_catalogs import unite
 
     first, second = (CutoutStore.open(path) for path in parts[1:])
     pdf = pa.FixedSizeListArray.from_arrays(pa.array(np.arange(10)), 2)
@@ -214,7 +214,7 @@ def test_a_merged_store_is_mended_by_merging_again(survey, archive, parts, tmp_p
 
 def test_a_merge_that_was_stopped_goes_on_with_the_shards_it_has(parts, tmp_path, monkeypatch):
     merge(parts, tmp_path / "undisturbed")
-    from astrofm.data import merge_shards as module
+    from astrofm.data.making import merge_shards as module
 
     written = []
 
@@ -240,7 +240,8 @@ def test_a_merge_that_was_stopped_goes_on_with_the_shards_it_has(parts, tmp_path
 def test_a_killed_merge_ends_with_the_same_bytes(parts, tmp_path):
     merge(parts, tmp_path / "undisturbed")
     script = (
-        "import sys, time; from pathlib import Path; from astrofm.data import merge, merge_shards as m\n"
+        "import sys, time; from pathlib import Path\n"
+        "from astrofm.data import merge; from astrofm.data.making import merge_shards as m\n"
         "write = m.write_rows\n"
         "m.write_rows = lambda *a: (write(*a), time.sleep(0.1))[0]\n"
         "merge.merge([Path(p) for p in sys.argv[2:]], Path(sys.argv[1]))\n"

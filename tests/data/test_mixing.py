@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from astrofm.data.mixing import Mixture, groups_of, split
-from astrofm.data.order import EpochOrder, Position
+from astrofm.data.feeding.mixing import Mixture, groups_of, split
+from astrofm.data.feeding.order import EpochOrder, Position
 from astrofm.errors import UsageError
 
 shares_of_some = st.lists(st.floats(0.01, 100), min_size=1, max_size=6)

@@ -15,10 +15,10 @@ from hypothesis.extra.numpy import arrays
 
 from astrofm.card import SurveyCard
 from astrofm.data.cutouts import CutoutBatch, Rejected
+from astrofm.data.forms.mosaic import mosaic_catalog, mosaic_cutouts, mosaic_files, mosaic_mock
+from astrofm.data.forms.mosaic_cutting import Piece, in_row_order
+from astrofm.data.forms.mosaic_noise import clipped_stds
 from astrofm.data.ingest import ingest
-from astrofm.data.mosaic import mosaic_catalog, mosaic_cutouts, mosaic_files, mosaic_mock
-from astrofm.data.mosaic_cutting import Piece, in_row_order
-from astrofm.data.mosaic_noise import clipped_stds
 from astrofm.data.options import IngestOptions
 from astrofm.data.store import CutoutStore
 from astrofm.errors import DataError, StoreError

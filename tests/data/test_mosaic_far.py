@@ -13,10 +13,10 @@ from astropy.table import Table
 from astropy.wcs import WCS
 
 from astrofm.card import SurveyCard
-from astrofm.data import mosaic_image
+from astrofm.data.files.noise import clipped_std
+from astrofm.data.forms import mosaic_image
+from astrofm.data.forms.mosaic import mosaic_catalog, mosaic_cutouts
 from astrofm.data.ingest import ingest
-from astrofm.data.mosaic import mosaic_catalog, mosaic_cutouts
-from astrofm.data.noise import clipped_std
 from astrofm.data.store import CutoutStore
 from astrofm.errors import DataError
 from astrofm.survey import Survey, find_source
@@ -177,7 +177,7 @@ sys.path.insert(0, {tests!r})
 import numpy as np
 from test_mosaic_far import card, cutouts
 batches = 0
-from astrofm.data.mosaic import mosaic_catalog, mosaic_cutouts
+from astrofm.data.forms.mosaic import mosaic_catalog, mosaic_cutouts
 from astrofm.survey import find_source
 survey_card = card("map.fits", 64)
 source = find_source(survey_card, Path({folder!r}))

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from astrofm.card import SurveyCard
-from astrofm.data.mosaic import mosaic_catalog, mosaic_cutouts
+from astrofm.data.forms.mosaic import mosaic_catalog, mosaic_cutouts
 from astrofm.survey import find_source
 
 NUM_Y, NUM_X = 61, 74

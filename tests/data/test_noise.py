@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from astrofm.data.cutouts import Cutout
+from astrofm.data.files.noise import clipped_std
 from astrofm.data.fits import read_cutout
-from astrofm.data.noise import clipped_std
 
 SIZES = (1, 2, 3, 5, 17, 100, 2047, 2048, 4096, 20_000)
 

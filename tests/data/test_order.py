@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from astrofm.data.order import EpochOrder, Position, Stratum, Uniform, Window
+from astrofm.data.feeding.order import EpochOrder, Position, Stratum, Uniform, Window
 
 BATCH, BLOCK = 64, 16
 

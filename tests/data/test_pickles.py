@@ -8,8 +8,8 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from astrofm.data import pickles
-from astrofm.data.pickles import load_arrays
+from astrofm.data.files import pickles
+from astrofm.data.files.pickles import load_arrays
 from astrofm.errors import DataError
 
 

@@ -17,9 +17,9 @@ from PIL import Image
 from astrofm.card import SurveyCard
 from astrofm.data.catalog import Catalog
 from astrofm.data.cutouts import Cutout, CutoutBatch, Rejected
+from astrofm.data.forms.pictures import decode_picture
 from astrofm.data.ingest import ingest
 from astrofm.data.labels import task_labels
-from astrofm.data.pictures import decode_picture
 from astrofm.data.store import CutoutStore
 from astrofm.errors import DataError
 from astrofm.survey import Survey, find_source

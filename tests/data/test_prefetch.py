@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from astrofm.data import loader as loader_module
-from astrofm.data.feed import Feed
+from astrofm.data.feeding.feed import Feed
+from astrofm.data.feeding.prefetch import NUM_AHEAD, Prefetch
 from astrofm.data.ingest import ingest
 from astrofm.data.loader import Loader
-from astrofm.data.prefetch import NUM_AHEAD, Prefetch
 from astrofm.data.store import CutoutStore
 from astrofm.errors import StoreError
 
@@ -124,7 +124,7 @@ def test_next_window_is_decoded_before_a_batch_needs_it(feed, monkeypatch):
         return real(self, rows, out)
 
     monkeypatch.setattr(CutoutStore, "read", read)
-    monkeypatch.setattr("astrofm.data.prefetch.NUM_AHEAD", 0)
+    monkeypatch.setattr("astrofm.data.feeding.prefetch.NUM_AHEAD", 0)
     with Prefetch(Loader((feed,), 4, seed=1, memory_limit_bytes=0)) as ahead:
         batches = iter(ahead)
         next(batches)

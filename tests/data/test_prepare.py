@@ -13,12 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from astrofm.card import Beam, SurveyCard
-from astrofm.data.beams import beam_covariance
+from astrofm.data.changes.beams import beam_covariance
+from astrofm.data.changes.prepare import Preparation
 from astrofm.data.cutouts import Cutout, Rejected
+from astrofm.data.files.noise import clipped_std
 from astrofm.data.fits import read_cutout
-from astrofm.data.noise import clipped_std
 from astrofm.data.options import NO_CHANGES, IngestOptions
-from astrofm.data.prepare import Preparation
 from astrofm.data.units import Geometry, brightness_factor
 from astrofm.errors import UnknownNameError, UsageError
 

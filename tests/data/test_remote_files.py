@@ -5,7 +5,7 @@ import pytest
 from pydantic import ValidationError
 
 from astrofm.card import Archive
-from astrofm.data.remote_files import remote_files
+from astrofm.data.fetching.remote_files import remote_files
 from astrofm.errors import FetchError, OfflineError
 
 SHA = {letter: hashlib.sha256(letter.encode()).hexdigest() for letter in "ab"}

@@ -73,7 +73,7 @@ def test_a_damaged_manifest_cannot_be_repaired(store, survey, archive):
 
 def test_other_bytes_than_recorded_are_never_put_in(store, survey, archive, monkeypatch):
     shutil.copy(store / PIECES[5], store / PIECES[4])
-    monkeypatch.setattr("astrofm.data.pack.read_rows", _reads_zeros)
+    monkeypatch.setattr("astrofm.data.making.pack.read_rows", _reads_zeros)
     with pytest.raises(StoreError, match=r"differs .*the reader of the survey has changed"):
         repair(store, survey, archive)
     assert [damage.file for damage in verify(store)] == [PIECES[4]]

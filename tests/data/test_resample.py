@@ -7,7 +7,7 @@ from astropy.wcs import WCS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from astrofm.data.resample import moved_header, resample
+from astrofm.data.changes.resample import moved_header, resample
 
 FWHM_OF_SIGMA = np.sqrt(8 * np.log(2))
 

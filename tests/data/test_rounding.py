@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from astrofm.data.rounding import round_mantissa
+from astrofm.data.changes.rounding import round_mantissa
 
 keep_bits = st.integers(1, 23)
 floats = st.lists(st.floats(width=32), min_size=1, max_size=20).map(lambda values: np.array(values, np.float32))

@@ -10,7 +10,7 @@ import zarr
 
 from astrofm.data import layout
 from astrofm.data.layout import Layout, create_arrays, hash_pixels, shard_file
-from astrofm.data.shard_writer import write_shard
+from astrofm.data.making.shard_writer import write_shard
 
 SHAPE = (2, 5, 7)
 

@@ -8,9 +8,9 @@ import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from astrofm.data import shards
+from astrofm.data.feeding import shards
+from astrofm.data.feeding.shards import ShardFiles
 from astrofm.data.layout import Layout, create_arrays, write_rows
-from astrofm.data.shards import ShardFiles
 from astrofm.errors import StoreError
 
 NUM_ROWS = 45

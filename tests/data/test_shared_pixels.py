@@ -12,11 +12,11 @@ import time
 import numpy as np
 import pytest
 
-from astrofm.data import shared_pixels
-from astrofm.data.feed import Feed
+from astrofm.data.feeding import shared_pixels
+from astrofm.data.feeding.feed import Feed
+from astrofm.data.feeding.shared_pixels import SHARED_FOLDER, decode_shared, remove_abandoned
 from astrofm.data.ingest import ingest
 from astrofm.data.loader import Loader
-from astrofm.data.shared_pixels import SHARED_FOLDER, decode_shared, remove_abandoned
 from astrofm.data.store import CutoutStore
 
 pytestmark = pytest.mark.skipif(not SHARED_FOLDER.is_dir(), reason="this machine has no /dev/shm")
@@ -25,7 +25,7 @@ OTHER = """
 import sys, time
 import numpy as np
 from pathlib import Path
-from astrofm.data import shared_pixels
+from astrofm.data.feeding import shared_pixels
 from astrofm.data.store import CutoutStore
 shared_pixels.SHARED_FOLDER = Path(sys.argv[2])
 reads = []

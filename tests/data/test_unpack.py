@@ -13,8 +13,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from astrofm.data import unpack as module
-from astrofm.data.unpack import is_packed, packed_stem, safe_relative, unpack
+from astrofm.data.fetching import unpack as module
+from astrofm.data.fetching.unpack import is_packed, packed_stem, safe_relative, unpack
 from astrofm.errors import DataError
 
 FILES = {"top/a.fits": b"a" * 5000, "top/deep/b.csv": b"id,ra\n1,2\n", "top/empty": b""}

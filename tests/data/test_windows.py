@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from astrofm.data.windows import Buffers, Decoded, Windows
+from astrofm.data.feeding.windows import Buffers, Decoded, Windows
 
 
 def decoded(number):

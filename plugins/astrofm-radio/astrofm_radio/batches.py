@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
-from astrofm.data.pickles import MAX_PICKLE_BYTES, load_arrays
+from astrofm.data.files.pickles import MAX_PICKLE_BYTES, load_arrays
 from astrofm.errors import DataError
 
 

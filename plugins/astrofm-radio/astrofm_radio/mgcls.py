@@ -36,7 +36,7 @@ class MGCLS(Survey):
         """Return one row for each source, in the order of the images."""
         from astropy.table import Table
 
-        from astrofm.data.array_files import open_arrays
+        from astrofm.data.forms.array_files import open_arrays
 
         file = source.files[0]
         table_file = file.with_name(CATALOGUE)
@@ -58,7 +58,7 @@ class MGCLS(Survey):
 
     def cutouts(self, source: Source, rows: Table) -> Iterator[CutoutBatch | Rejected]:
         """Read the images of some rows."""
-        from astrofm.data.arrays import read_images
+        from astrofm.data.forms.arrays import read_images
 
         yield from read_images(source, rows, LAYOUT)
 

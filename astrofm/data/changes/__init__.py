@@ -1,0 +1,1 @@
+"""What an ingest may change about cutouts: beam, grid, unit, precision."""

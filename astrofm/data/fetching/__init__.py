@@ -1,0 +1,1 @@
+"""How archives come here: over HTTP, resumed and checked, and unpacked."""
