@@ -41,6 +41,11 @@ class Source:
     """Side of the field that an option of the ingest resamples each cutout to; None where pixels stay as they are."""
 
     @property
+    def folder(self) -> Path:
+        """The folder that the names of the archive's files are relative to."""
+        return self.path.parent if self.path.is_file() else self.path
+
+    @property
     def files(self) -> list[Path]:
         """The archive's files of this product, in name order."""
         if self.path.is_file():

@@ -12,86 +12,15 @@ import argparse
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from functools import cache
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from astropy.table import Table
+from noise_survey import SIZE_PIX, NoiseSurvey, fields_of_noise
 from numcodecs import blosc
-from numpy.typing import NDArray
 
-from astrofm.card import SurveyCard
-from astrofm.data.cutouts import Cutout, CutoutBatch
 from astrofm.data.ingest import ingest
 from astrofm.data.layout import BLOCK_BYTES, CODEC_LEVEL, CODEC_NAME
-from astrofm.survey import Source, Survey
-
-NUM_DIFFERENT = 1024
-SIZE_PIX = 64
-
-
-def card(dtype: str) -> SurveyCard:
-    bands = [
-        {"name": f"TEST-{band}", "unit": "Jy/beam", "frequency_hz": 1.4e9}
-        for band in range(3 if dtype == "uint8" else 1)
-    ]
-    return SurveyCard.model_validate(
-        {
-            "name": "noise",
-            "title": "Noise",
-            "domain": "radio",
-            "reference": "made for a benchmark",
-            "bands": bands,
-            "pixel_scale_arcsec": 1.0,
-            "field_of_view_arcsec": float(SIZE_PIX),
-            "beam": {"bmaj_arcsec": 3.0, "bmin_arcsec": 3.0},
-            "products": {
-                "any": {"pattern": "*", "shape": [len(bands), SIZE_PIX, SIZE_PIX], "unit": "Jy/beam", "dtype": dtype}
-            },
-            "splits": {"scheme": "by-id"},
-            "citation": "@misc{noise}",
-            "hard": "nothing",
-            "recipe": "none",
-            "quick_recipe": "none",
-        }
-    )
-
-
-@cache
-def noise(dtype: str) -> NDArray[np.generic]:
-    bands = 3 if dtype == "uint8" else 1
-    rng = np.random.default_rng(0)
-    values = rng.normal(0, 1, (NUM_DIFFERENT, bands, SIZE_PIX, SIZE_PIX))
-    return np.clip(40 + 20 * values, 0, 255).astype(np.uint8) if dtype == "uint8" else values.astype(np.float32)
-
-
-class Noise(Survey):
-    """As many cutouts as are asked for, each with pixels of its own."""
-
-    def __init__(self, given: SurveyCard, num: int, in_batches: bool) -> None:
-        super().__init__(given)
-        self.num = num
-        self.in_batches = in_batches
-
-    def catalog(self, source: Source) -> Table:
-        rows = np.arange(self.num)
-        ra, dec = rows * 360.0 / self.num, rows % 120 - 60.0
-        return Table({"id_str": np.char.add("J", rows.astype(str)), "ra": ra, "dec": dec, "number": rows})
-
-    def cutouts(self, source: Source, rows: Table) -> Iterator[Cutout | CutoutBatch]:
-        numbers = np.asarray(rows["number"])
-        images = noise(source.product.dtype)[numbers % NUM_DIFFERENT]
-        images[:, 0, 0, 0] = numbers // NUM_DIFFERENT
-        meta = {"rms": numbers.astype(float)}
-        if self.in_batches:
-            yield CutoutBatch(images, "Jy/beam", meta=meta)
-            return
-        for image, rms in zip(images, meta["rms"], strict=True):
-            yield Cutout(image, "Jy/beam", meta={"rms": rms})
-
-    def files(self, source: Source, rows: Table) -> list[Path]:
-        return []
 
 
 def fastest(what: Callable[[], object], repeat: int) -> float:
@@ -105,7 +34,7 @@ def fastest(what: Callable[[], object], repeat: int) -> float:
 
 def compressing_alone(dtype: str, repeat: int) -> float:
     """Return the cutouts a second that one core compresses."""
-    chunk = noise(dtype)[:64]
+    chunk = fields_of_noise(dtype, SIZE_PIX)[:64]
     blosc.use_threads = False
     seconds = fastest(
         lambda: blosc.compress(chunk, CODEC_NAME.encode(), CODEC_LEVEL, blosc.BITSHUFFLE, BLOCK_BYTES), 10 * repeat
@@ -115,17 +44,16 @@ def compressing_alone(dtype: str, repeat: int) -> float:
 
 
 def measure(num: int, workers: int, repeat: int, folder: Path) -> None:
-    (folder / "archive").mkdir()
-    (folder / "archive" / "noise.txt").write_text("made as it is read")
+    archive = NoiseSurvey().mock(num, 0, folder / "archive")
     print(f"{num} cutouts of {SIZE_PIX} px, {workers} workers, best of {repeat}")
     for dtype in ("float32", "uint8"):
         ceiling = workers * compressing_alone(dtype, repeat)
         for in_batches in (True, False):
-            survey = Noise(card(dtype), num, in_batches)
+            survey = NoiseSurvey(dtype, in_batches=in_batches)
 
-            def make(survey: Survey = survey) -> None:
+            def make(survey: NoiseSurvey = survey) -> None:
                 shutil.rmtree(folder / "store", ignore_errors=True)
-                ingest(survey, folder / "archive", folder / "store", workers=workers)
+                ingest(survey, archive, folder / "store", workers=workers)
 
             rate = num / fastest(make, repeat)
             what = f"{dtype} in {'batches' if in_batches else 'single cutouts'}"

@@ -2,7 +2,9 @@
 
     python benchmarks/ingest_memory.py [--num 1000000] [--workers 2] [--size 8]
 
-The cutouts come from memory and are small, so that the catalogue and what is kept of each row are what counts.
+The cutouts come from memory and are small, so that the catalogue and what is kept of each row are what counts. A small
+ingest goes first: what it takes, imports and buffers included, is the base, and what the large one takes above it is
+divided by its rows. Of that, the columns of the survey's table and of the catalogue are counted by their bytes.
 """
 
 from __future__ import annotations
@@ -11,64 +13,32 @@ import argparse
 import os
 import resource
 import tempfile
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
-from astropy.table import Table
+from astropy.table import Column
+from noise_survey import NoiseSurvey
+from numpy.typing import NDArray
 
-from astrofm.card import SurveyCard
-from astrofm.data.cutouts import CutoutBatch
+from astrofm.data.catalog import Catalog
 from astrofm.data.ingest import ingest
-from astrofm.survey import Source, Survey
+from astrofm.survey import find_source
 
 REJECTED_SHARE = 10
 """One row in so many is rejected."""
 
-
-class Many(Survey):
-    """Small cutouts of noise, some of them with too few pixels."""
-
-    def __init__(self, card: SurveyCard, num: int) -> None:
-        super().__init__(card)
-        self.num = num
-
-    def catalog(self, source: Source) -> Table:
-        rows = np.arange(self.num)
-        ra, dec = rows * 360.0 / self.num, rows % 120 - 60.0
-        return Table({"id_str": np.char.add("J", rows.astype(str)), "ra": ra, "dec": dec, "number": rows})
-
-    def cutouts(self, source: Source, rows: Table) -> Iterator[CutoutBatch]:
-        numbers = np.asarray(rows["number"])
-        rng = np.random.default_rng(int(numbers[0]))
-        images = rng.normal(size=(len(numbers), *source.product.shape)).astype(np.float32)
-        images[numbers % REJECTED_SHARE == 0, :, : source.product.shape[1] // 2] = np.nan
-        yield CutoutBatch(images, "Jy/beam", meta={"rms": np.ones(len(numbers))})
-
-    def files(self, source: Source, rows: Table) -> list[Path]:
-        return []
+NUM_BASE = 20_000
+"""Rows of the ingest that goes first."""
 
 
-def card(size: int) -> SurveyCard:
-    return SurveyCard.model_validate(
-        {
-            "name": "many",
-            "title": "Many",
-            "domain": "radio",
-            "reference": "made for a benchmark",
-            "bands": [{"name": "TEST-1.4GHz", "unit": "Jy/beam", "frequency_hz": 1.4e9}],
-            "pixel_scale_arcsec": 1.0,
-            "field_of_view_arcsec": float(size),
-            "beam": {"bmaj_arcsec": 3.0, "bmin_arcsec": 3.0},
-            "products": {"any": {"pattern": "*", "shape": [1, size, size], "unit": "Jy/beam", "dtype": "float32"}},
-            "splits": {"scheme": "by-id"},
-            "citation": "@misc{many}",
-            "hard": "nothing",
-            "recipe": "none",
-            "quick_recipe": "none",
-        }
-    )
+class HoledNoise(NoiseSurvey):
+    """Noise of which some cutouts have too few pixels."""
+
+    def images(self, numbers: NDArray[np.int64]) -> NDArray[np.generic]:
+        images = super().images(numbers)
+        images[numbers % REJECTED_SHARE == 0, :, : images.shape[2] // 2] = np.nan
+        return images
 
 
 def largest_megabytes() -> float:
@@ -88,6 +58,19 @@ def largest_worker_megabytes() -> float:
     return max(sizes, default=0) / 1024
 
 
+def own_bytes(survey: NoiseSurvey, archive: Path) -> int:
+    """Return the bytes of the survey's table and of its catalogue; a column that both share is counted once."""
+    table = survey.catalog(find_source(survey.card, archive, None))
+    catalog = Catalog.from_astropy(table)
+    shared = sum(table[name].nbytes for name in table.colnames if is_shared(table[name], catalog, name))
+    return sum(table[name].nbytes for name in table.colnames) + int(catalog.table.nbytes) - shared
+
+
+def is_shared(column: Column, catalog: Catalog, name: str) -> bool:
+    buffers = catalog.table[name].chunk(0).buffers()
+    return bool(buffers[-1].address == column.ctypes.data)
+
+
 class Watch:
     """Listener that prints how much memory each part of the work had taken by its end."""
 
@@ -105,15 +88,17 @@ if __name__ == "__main__":
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--size", type=int, default=8)
     given = parser.parse_args()
+    survey = HoledNoise(size_pix=given.size)
     with tempfile.TemporaryDirectory() as scratch:
-        archive = Path(scratch) / "archive"
-        archive.mkdir()
-        (archive / "many.txt").write_text("made as it is read")
-        survey = Many(card(given.size), given.num)
-        before = largest_megabytes()
-        print(f"before           {before:7.0f} MB")
+        small = survey.mock(NUM_BASE, 0, Path(scratch) / "small")
+        ingest(survey, small, Path(scratch) / "small.zarr", workers=given.workers)
+        base = largest_megabytes()
+        print(f"base             {base:7.0f} MB, {NUM_BASE} rows")
+        archive = survey.mock(given.num, 0, Path(scratch) / "archive")
         watch = Watch()
         ingest(survey, archive, Path(scratch) / "store", workers=given.workers, listener=watch)
-    main = largest_megabytes()
-    print(f"main process     {main:7.0f} MB, {(main - before) * 2**20 / given.num:.0f} bytes a row more than before")
+        main = largest_megabytes()
+        own = own_bytes(survey, archive) / given.num
+    print(f"main process     {main:7.0f} MB, {(main - base) * 2**20 / given.num:.0f} bytes a row above the base,")
+    print(f"                 {own:7.0f} of them the columns of the survey's table and of the catalogue")
     print(f"largest worker   {watch.largest_worker:7.0f} MB")

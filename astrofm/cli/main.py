@@ -56,6 +56,11 @@ def run() -> None:
     except AstrofmError as error:
         sys.stderr.write(f"astrofm: {error}\n")
         sys.exit(error.exit_code)
+    except SystemExit as ended:
+        # Typer ends in silence after Ctrl-C.
+        if isinstance(getattr(ended.__context__, "__cause__", None), KeyboardInterrupt):
+            sys.stderr.write("astrofm: interrupted\n")
+        raise
     except KeyboardInterrupt:
         sys.stderr.write("astrofm: interrupted\n")
         sys.exit(128 + signal.SIGINT)

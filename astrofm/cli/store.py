@@ -4,7 +4,7 @@ from __future__ import annotations
 
 __all__ = ["app", "show_store"]
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -49,38 +49,47 @@ def verify(path: StorePath, as_json: AsJson = False) -> None:
     """Recompute every hash; exit 1 if anything is damaged."""
     from astrofm.data.store import verify as verify_store
 
-    damages = [str(damage) for damage in verify_store(path)]
+    damages = verify_store(path)
     if as_json:
-        emit({"store": str(path), "damages": damages})
+        emit({"store": str(path), "damages": [str(damage) for damage in damages]})
     else:
         for damage in damages:
-            note(damage)
-        note(_mend(path) if damages else "every hash is right")
+            note(str(damage))
+        lost = [damage.file for damage in damages if not damage.is_foreign]
+        note(_mend(path, lost) if lost else "every hash is right")
     if damages:
         raise typer.Exit(1)
 
 
-def _mend(path: str) -> str:
+def _mend(path: str, lost: Sequence[str]) -> str:
+    from astrofm.data.manifest import MANIFEST
     from astrofm.data.store_files import is_url
 
     if is_url(path):
         return "copy the damaged files there again from where the store was made"
+    if MANIFEST in lost:
+        return "all hashes were in it, so that nothing can be mended: ingest again with --overwrite"
     return f"mend it with 'astrofm store repair {path} --source ARCHIVE'"
 
 
 @app.command("repair")
 def repair(
-    path: Annotated[Path, typer.Argument(metavar="STORE", help="A store, in a folder.")],
+    store: Annotated[str, typer.Argument(metavar="STORE", help="A store, in a folder.")],
     source: Annotated[Path, typer.Option("--source", help="Folder or file of the archive.")],
     as_json: AsJson = False,
 ) -> None:
     """Rebuild what is damaged from the archive."""
     from astrofm import plugins
+    from astrofm.data.repair import manifest_to_mend
     from astrofm.data.repair import repair as repair_store
-    from astrofm.data.store import read_manifest
+    from astrofm.data.store_files import is_url
+    from astrofm.errors import UsageError
     from astrofm.survey import Survey
 
-    made_from = read_manifest(path).made_from
+    if is_url(store):
+        raise UsageError(f"a store is mended in a folder and not at {store}: {_mend(store, [])}")
+    path = Path(store)
+    made_from = manifest_to_mend(path).made_from
     # The card of a survey without code may lie anywhere; the store has it.
     has_form = any(getattr(made_from.card, form) for form in ("folder", "mosaic", "arrays", "pictures"))
     is_card_alone = has_form and made_from.card.name not in plugins.surveys()

@@ -9,18 +9,20 @@ from __future__ import annotations
 __all__ = ["CONTRACT_COLUMNS", "Catalog", "checked_ids", "healpix_29", "sky_positions"]
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import ArrayLike, NDArray
 
 from astrofm.data.files.label_names import LABEL_UNITS, contract_label_names
 from astrofm.data.files.synonyms import column_named
+from astrofm.data.text import blocks_of, text_from_arrow, text_to_arrow
 from astrofm.errors import DataError
 
 if TYPE_CHECKING:
@@ -83,8 +85,10 @@ class Catalog:
                 f"the catalogue has no column {', '.join(map(repr, missing))}; it has {', '.join(table.colnames)}"
             )
         renamed = {found: name for name, found in names.items()} | contract_label_names(table)
-        columns = {renamed.get(name, name): _to_arrow(renamed.get(name, name), table[name]) for name in table.colnames}
-        columns["id_str"] = pa.array(checked_ids(table[names["id_str"]]), pa.string())
+        columns = {"id_str": _ids(table[names["id_str"]])}
+        for name in table.colnames:
+            if name != names["id_str"]:
+                columns[renamed.get(name, name)] = _to_arrow(renamed.get(name, name), table[name])
         ra_deg, dec_deg = _checked_positions(columns)
         columns |= {"ra": pa.array(ra_deg), "_healpix_29": pa.array(healpix_29(ra_deg, dec_deg))}
         return cls(_in_order(columns))
@@ -125,10 +129,9 @@ class Catalog:
         """
         if name not in self.columns:
             raise DataError(f"the catalogue has no column {name!r}; it has {', '.join(self.columns)}")
+        if pa.types.is_string(self.table[name].type) or pa.types.is_large_string(self.table[name].type):
+            return text_from_arrow(self.table[name])
         column = self.table[name].combine_chunks()
-        if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
-            text: NDArray[Any] = column.fill_null("").to_numpy(zero_copy_only=False).astype(np.str_)
-            return text
         if pa.types.is_fixed_size_list(column.type):
             values: NDArray[Any] = column.flatten().to_numpy(zero_copy_only=False)
             return values.reshape(len(column), column.type.list_size)
@@ -139,8 +142,7 @@ class Catalog:
 
     def take(self, rows: ArrayLike) -> Self:
         """Return some rows, in the order given."""
-        indices = np.asarray(rows)
-        return type(self)(self.table.take(pa.array(indices.astype(np.int64))))
+        return type(self)(self.table.take(pa.array(np.asarray(rows).astype(np.int64, copy=False))))
 
     def with_columns(self, columns: Mapping[str, ArrayLike]) -> Self:
         """Return a catalogue with columns added or replaced. Shape of each: (len,)."""
@@ -165,10 +167,11 @@ def healpix_29(ra_deg: NDArray[np.float64], dec_deg: NDArray[np.float64]) -> NDA
     from astropy_healpix import lonlat_to_healpix
 
     cells = np.full(ra_deg.shape, -1, dtype=np.int64)
-    known = np.isfinite(ra_deg) & np.isfinite(dec_deg)
-    if known.any():
-        longitude, latitude = ra_deg[known] * u.deg, dec_deg[known] * u.deg
-        cells[known] = lonlat_to_healpix(longitude, latitude, 2**_HEALPIX_ORDER, order="nested")
+    for rows in blocks_of(len(cells)):  # each angle is copied half a dozen times on the way
+        known = np.isfinite(ra_deg[rows]) & np.isfinite(dec_deg[rows])
+        if known.any():
+            longitude, latitude = ra_deg[rows][known] * u.deg, dec_deg[rows][known] * u.deg
+            cells[rows][known] = lonlat_to_healpix(longitude, latitude, 2**_HEALPIX_ORDER, order="nested")
     return cells
 
 
@@ -187,12 +190,10 @@ def _to_arrow(name: str, column: Column) -> pa.Array:
     unit = getattr(column, "unit", None)
     if name in UNITS:
         values = _in_unit(name, values, unit, mask)
-    if values.dtype.kind == "S":
-        values = np.char.decode(values, "utf-8")
+    if values.dtype.kind in "SUO":
+        return text_to_arrow(values, mask)
     if values.dtype.kind == "f":
         values = np.where(mask, np.nan, values) if mask.any() else values
-    elif values.dtype.kind in "UO":
-        return pa.array([str(value) for value in np.where(mask, "", values)], pa.string())
     native = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("="))
     if native.ndim > 1:
         return pa.FixedSizeListArray.from_arrays(native.reshape(-1), int(np.prod(native.shape[1:])))
@@ -227,22 +228,37 @@ def _in_unit(name: str, values: NDArray[Any], unit: UnitBase | None, mask: NDArr
     return np.where(mask, np.nan, converted) if mask.any() else np.asarray(converted, dtype=np.float64)
 
 
-def checked_ids(column: Column) -> Sequence[str]:
-    """Return ids as text; refuse floats (they lose digits), empty ids and duplicates."""
+def checked_ids(column: Column) -> NDArray[np.str_]:
+    """Return ids as text; refuse floats (they lose digits), empty ids and duplicates. Shape: (n,)."""
+    return text_from_arrow(pa.chunked_array([_ids(column)]))
+
+
+def _ids(column: Column) -> pa.StringArray:
     values = np.ma.getdata(np.ma.asarray(column))
     if values.dtype.kind == "f" and len(values):
         raise DataError("the ids are floating-point numbers, which lose digits: give them as text or integers")
-    if values.dtype.kind == "S":
-        values = np.char.decode(values, "utf-8")
-    mask = np.broadcast_to(np.ma.getmaskarray(np.ma.asarray(column)), values.shape)
-    ids = ["" if hidden else str(value).strip() for value, hidden in zip(values, mask, strict=True)]
-    if "" in ids:
-        raise DataError(f"row {ids.index('')} of the catalogue has no id")
-    if len(set(ids)) < len(ids):
-        twice = [name for name, count in Counter(ids).items() if count > 1]
+    ids = text_to_arrow(values, np.ma.getmaskarray(np.ma.asarray(column)), str.strip)
+    empty = pc.index(ids, "").as_py()
+    if empty >= 0:
+        raise DataError(f"row {empty} of the catalogue has no id")
+    twice = _repeated(ids)
+    if twice:
         more = f" and {len(twice) - 3} more" if len(twice) > 3 else ""
         raise DataError(f"these ids come more than once: {', '.join(twice[:3])}{more}; an id names one cutout")
     return ids
+
+
+def _repeated(ids: pa.StringArray) -> list[str]:
+    """Return the ids that come more than once, in order: a set of all would take 100 bytes a row."""
+    hashes = np.empty(len(ids), np.int64)
+    for rows in blocks_of(len(ids)):
+        hashes[rows] = [hash(name) for name in ids[rows].to_pylist()]
+    ordered = np.sort(hashes)
+    shared = ordered[1:][ordered[1:] == ordered[:-1]]
+    if not len(shared):
+        return []
+    counts = Counter(ids.filter(pa.array(np.isin(hashes, shared))).to_pylist())
+    return [name for name, count in counts.items() if count > 1]
 
 
 def _checked_positions(columns: Mapping[str, pa.Array]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -9,13 +9,16 @@ __all__ = ["Overlap", "near", "overlap"]
 
 from dataclasses import dataclass
 from itertools import chain
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.spatial import cKDTree
 
 from astrofm.data.catalog import Catalog
 from astrofm.errors import UsageError
+
+if TYPE_CHECKING:
+    from scipy.spatial import cKDTree
 
 _ROUNDING = 1e-14
 """Slack on the chord: rounding must not lose a pair at the very radius. It is worth 2 nano-arcseconds."""
@@ -67,7 +70,7 @@ def near(
     rows, vectors = _unit_vectors(ra, dec)
     _, others = _unit_vectors(other_ra, other_dec)
     if len(rows) and len(others):
-        distance, _ = cKDTree(others).query(vectors)
+        distance, _ = _tree(others).query(vectors)
         found[rows] = distance <= chord
     return found
 
@@ -80,20 +83,27 @@ def overlap(catalog_a: Catalog, catalog_b: Catalog, radius_arcsec: float) -> Ove
     """
     chord = _chord(radius_arcsec)
     rows_a, vectors_a = _unit_vectors(catalog_a.column("ra"), catalog_a.column("dec"))
-    rows_b, vectors_b = _unit_vectors(catalog_b.column("ra"), catalog_b.column("dec"))
+    rows_b, vectors_b = rows_a, vectors_a
+    if catalog_b is not catalog_a:
+        rows_b, vectors_b = _unit_vectors(catalog_b.column("ra"), catalog_b.column("dec"))
     if not (len(rows_a) and len(rows_b)):
         return Overlap(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))
-    tree = cKDTree(vectors_b)
-    first, second = [], []
+    tree = _tree(vectors_b)
+    first, second, apart = [], [], []
     for start in range(0, len(rows_a), _ROWS_AT_ONCE):
         few = vectors_a[start : start + _ROWS_AT_ONCE]
         found = np.asarray(tree.query_ball_point(few, chord, return_sorted=True), dtype=object).tolist()
         first.append(start + np.repeat(np.arange(len(found)), [len(rows) for rows in found]))
         second.append(np.fromiter(chain.from_iterable(found), np.int64))
-    pairs_a, pairs_b = np.concatenate(first), np.concatenate(second)
-    distance = np.linalg.norm(vectors_a[pairs_a] - vectors_b[pairs_b], axis=1)
-    separation = 2.0 * np.arcsin(np.minimum(distance / 2.0, 1.0)) * _ARCSEC_PER_RADIAN
-    return Overlap(rows_a[pairs_a], rows_b[pairs_b], separation)
+        distance = np.linalg.norm(vectors_a[first[-1]] - vectors_b[second[-1]], axis=1)
+        apart.append(2.0 * np.arcsin(np.minimum(distance / 2.0, 1.0)) * _ARCSEC_PER_RADIAN)
+    return Overlap(rows_a[np.concatenate(first)], rows_b[np.concatenate(second)], np.concatenate(apart))
+
+
+def _tree(vectors: NDArray[np.float64]) -> cKDTree:
+    from scipy.spatial import cKDTree  # takes longer to import than most ingests take to plan
+
+    return cKDTree(vectors)
 
 
 def _chord(radius_arcsec: float) -> float:

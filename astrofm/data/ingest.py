@@ -19,12 +19,20 @@ from typing import Any
 from astrofm.data.layout import create_arrays
 from astrofm.data.making.cluster import ClusterWorkers
 from astrofm.data.making.pack import PackJob, pack, store_catalog, write_rejected
-from astrofm.data.making.partial import exclusive, make_durable, partial_of, publish, write_atomically
+from astrofm.data.making.partial import (
+    discard_work,
+    exclusive,
+    make_durable,
+    partial_of,
+    publish,
+    sweep,
+    write_atomically,
+)
 from astrofm.data.making.plan import Plan, check_same, make_plan
 from astrofm.data.making.selection import Selection, select
 from astrofm.data.making.sources import remembered
 from astrofm.data.making.stage import stage
-from astrofm.data.making.workers import Workers
+from astrofm.data.making.workers import Workers, start_server
 from astrofm.data.manifest import MANIFEST, Manifest, Piece, Shard, software_versions
 from astrofm.data.options import NO_CHANGES, IngestOptions
 from astrofm.data.store import is_store, read_manifest, store_info
@@ -78,6 +86,8 @@ def ingest(
         raise UsageError(f"{out.name} is the name of an unfinished ingest: choose another --out, without .partial")
     if out.exists() and not is_store(out):
         raise StoreError(f"{out} exists and is no store of astrofm: choose another --out")
+    if workers > 1 and not dask:
+        start_server()  # it imports while this process hashes
     plan = make_plan(survey, source, product, workers, options, remembered(partial_of(out) / REMEMBERED))
     tell = listener or (lambda done, total, what: None)
     if out.exists() and not overwrite:
@@ -100,6 +110,7 @@ def ingest(
             sentence = _nothing_taken(taken, plan, out)
             shutil.rmtree(partial)
             raise StoreError(sentence)
+        plan = plan.without_table()
         assemble(plan, taken, partial, pool, tell)
         publish(partial / "store", out)
     return {**store_info(out), "already_complete": False}
@@ -128,17 +139,11 @@ def _continue_or_start(plan: Plan, partial: Path, out: Path, *, overwrite: bool)
             begun = Plan.made_from_of(file.read_bytes())
             check_same(plan.made_from, begun, f"the ingest of {out} was begun", "start anew with --overwrite")
             raise StoreError(f"the ingest of {out} was begun by other software versions: start anew with --overwrite")
-        _discard(partial)
+        discard_work(partial)
     elif file.exists() and not plan.sources.is_as(remembered(partial / REMEMBERED)):
-        _discard(partial)  # the same bytes, but something else may have been there while ranges were read
+        discard_work(partial)  # the same bytes, but something else may have been there while ranges were read
     write_atomically(file, lambda stream: stream.write(plan.to_bytes()))
     plan.sources.remember(partial / REMEMBERED)
-
-
-def _discard(partial: Path) -> None:
-    """Remove the work of an earlier command; a store that was being replaced stays."""
-    for entry in [entry for entry in partial.iterdir() if entry.name not in ("lock", "old")]:
-        shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
 
 
 def _check_unchanged(plan: Plan, partial: Path) -> None:
@@ -149,7 +154,7 @@ def _check_unchanged(plan: Plan, partial: Path) -> None:
     """
     changed = plan.sources.changed()
     if changed:
-        _discard(partial)
+        discard_work(partial)
         more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
         raise DataError(
             f"{', '.join(changed[:3])}{more} of {plan.source.path} changed or vanished while the archive was read: "
@@ -191,17 +196,10 @@ def assemble(
         shards=tuple(sorted(shards, key=lambda shard: (shard.array, shard.first))),
         versions=software_versions(),
     )
-    _sweep(store, {piece.file for piece in manifest.pieces})
+    sweep(store, {piece.file for piece in manifest.pieces})
     make_durable(store)  # before there is a manifest that vouches for it
     write_atomically(store / MANIFEST, lambda stream: stream.write(manifest.to_bytes()))
     return manifest
-
-
-def _sweep(store: Path, known: set[str]) -> None:
-    """Remove the half-written files that kills have left."""
-    for file in sorted(store.rglob("*")):
-        if file.is_file() and file.relative_to(store).as_posix() not in known:
-            file.unlink()
 
 
 def write_files(plan: Plan, taken: Selection, store: Path) -> list[str]:

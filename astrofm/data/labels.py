@@ -37,7 +37,6 @@ def check_labels(catalog: Catalog, votes: VoteSchema | None = None) -> Catalog:
     Raises:
         DataError: If a redshift, its error or a size cannot be one, or the votes do not match the schema.
     """
-    ids = catalog.column("id_str").tolist()
     for name, least in _LEAST.items():
         values = catalog.column(name) if name in catalog.columns else np.empty(0)
         if values.dtype.kind not in "iuf":
@@ -47,12 +46,14 @@ def check_labels(catalog: Catalog, votes: VoteSchema | None = None) -> Catalog:
         bad = (values <= least) if name in ("z_spec", "z_phot") else (values < least)
         if bad.any():
             row = int(bad.argmax())
+            source = catalog.table["id_str"][row].as_py()
             raise DataError(
-                f"column {name!r} holds {values[row]:g} for {ids[row]!r}, which it cannot be: "
+                f"column {name!r} holds {values[row]:g} for {source!r}, which it cannot be: "
                 "leave the entry empty where it is not known"
             )
     if votes is None:
         return catalog
+    ids = catalog.column("id_str").tolist()
     numeric = [field.name for field in catalog.table.schema if _is_number(field.type)]
     return catalog.with_columns(vote_counts(NumericColumns(numeric, catalog.column), votes, ids, "the catalogue"))
 

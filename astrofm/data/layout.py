@@ -7,7 +7,7 @@ and nothing reads at random.
 
 from __future__ import annotations
 
-__all__ = ["ENCODING_TYPE", "ENCODING_VERSION", "Layout", "create_arrays", "hash_pixels", "shard_file", "write_rows"]
+__all__ = ["ENCODING_TYPE", "ENCODING_VERSION", "Layout", "create_arrays", "hash_pixels", "shard_file"]
 
 import hashlib
 from pathlib import Path
@@ -128,26 +128,6 @@ def _create(
 def shard_file(array: str, index: int, num_dimensions: int) -> str:
     """Return the file of a shard, relative to the store (the default chunk key encoding of Zarr v3)."""
     return "/".join([array, "c", str(index), *["0"] * (num_dimensions - 1)])
-
-
-def write_rows(store: Path, array: str, first: int, values: NDArray[Any]) -> str:
-    """Write the rows of one shard, whole, and return the sha256 of the pixels.
-
-    Args:
-        store: Folder of the Zarr group, with its metadata.
-        array: ``image`` or ``mask``.
-        first: First row, that of a shard.
-        values: Shape: (rows, ...).
-    """
-    import zarr
-
-    from astrofm.data.making.shard_writer import write_shard  # which builds on this module
-
-    lies = zarr.open_array(store / array, mode="r")
-    chunk_rows, shard_rows = lies.chunks[0], (lies.shards or lies.chunks)[0]
-    chunks = (values[start : start + chunk_rows] for start in range(0, len(values), chunk_rows))
-    file = store / shard_file(array, first // shard_rows, values.ndim)
-    return write_shard(file, chunks, chunk_rows, shard_rows // chunk_rows).pixels_sha256
 
 
 def hash_pixels(values: NDArray[Any]) -> str:

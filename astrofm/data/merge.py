@@ -11,7 +11,6 @@ __all__ = ["merge"]
 
 import hashlib
 import json
-import shutil
 from collections import Counter
 from collections.abc import Callable, Sequence
 from io import BytesIO
@@ -25,7 +24,7 @@ from astrofm.data.catalog import Catalog
 from astrofm.data.layout import create_arrays
 from astrofm.data.making.merge_catalogs import unite
 from astrofm.data.making.merge_shards import ShardJob, merge_shard, spans_of
-from astrofm.data.making.partial import exclusive, publish, write_atomically
+from astrofm.data.making.partial import discard_work, exclusive, make_durable, publish, sweep, write_atomically
 from astrofm.data.making.plan import Plan, check_same
 from astrofm.data.making.workers import Workers
 from astrofm.data.manifest import MANIFEST, MadeFrom, Manifest, MergedPart, Piece, SourceFile, software_versions
@@ -150,8 +149,7 @@ def _continue_or_start(made_from: MadeFrom, partial: Path, out: Path, *, overwri
             begun = Plan.made_from_of(file.read_bytes())
             check_same(made_from, begun, f"{out} was begun", "start anew with --overwrite")
             raise StoreError(f"{out} was begun by other software versions: start anew with --overwrite")
-        for entry in [entry for entry in partial.iterdir() if entry.name not in ("lock", "old")]:
-            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+        discard_work(partial)
     write_atomically(file, lambda stream: stream.write(content))
 
 
@@ -175,7 +173,16 @@ def _assemble(
     catalog.write(store / "catalog.parquet")
     _write_rejected(parts, store / "rejected.parquet")
     jobs = [
-        ShardJob(store, layout, index, rows, spans_of(parts, rows), has_mask, partial / "shards" / f"{index:06d}.json")
+        ShardJob(
+            store=store,
+            layout=layout,
+            shard_rows=layout.shard_rows_for(num),
+            index=index,
+            rows=rows,
+            spans=spans_of(parts, rows),
+            has_mask=has_mask,
+            record=partial / "shards" / f"{index:06d}.json",
+        )
         for index, rows in enumerate(layout.shards_of(num))
     ]
     shards = workers.run(merge_shard, jobs, lambda done: tell(done, len(jobs), "merging"))
@@ -188,10 +195,8 @@ def _assemble(
         shards=tuple(sorted((s for pair in shards for s in pair), key=lambda shard: (shard.array, shard.first))),
         versions=software_versions(),
     )
-    known = {piece.file for piece in manifest.pieces}
-    for file in [file for file in store.rglob("*") if file.is_file()]:
-        if file.relative_to(store).as_posix() not in known:  # half-written when the process was killed
-            file.unlink()
+    sweep(store, {piece.file for piece in manifest.pieces})
+    make_durable(store)  # before there is a manifest that vouches for it
     write_atomically(store / MANIFEST, lambda stream: stream.write(manifest.to_bytes()))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["repair"]
+__all__ = ["manifest_to_mend", "repair"]
 
 import shutil
 from pathlib import Path
@@ -20,7 +20,8 @@ from astrofm.data.making.plan import Plan, check_same, make_plan
 from astrofm.data.making.selection import Selection
 from astrofm.data.making.workers import Workers
 from astrofm.data.manifest import MANIFEST, Manifest, Piece, software_versions
-from astrofm.data.store import store_info
+from astrofm.data.store import read_manifest, store_info
+from astrofm.data.store_files import read_bytes
 from astrofm.data.verify import verify
 from astrofm.errors import StoreError
 from astrofm.survey import Survey
@@ -67,6 +68,18 @@ def repair(
             if {entry.name for entry in partial.iterdir()} == {"lock"}:
                 shutil.rmtree(partial)
     return {**store_info(store), "repaired": broken}
+
+
+def manifest_to_mend(path: Path) -> Manifest:
+    """Return the manifest of a store any other file of which may be damaged, also the one that says it is a store.
+
+    Raises:
+        StoreError: If there is no store, or its manifest is damaged.
+    """
+    try:
+        return Manifest.from_bytes(read_bytes(path, MANIFEST))
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return read_manifest(path)
 
 
 def _rebuild(

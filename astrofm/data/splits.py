@@ -17,12 +17,15 @@ from __future__ import annotations
 __all__ = ["SPLITS", "assign_splits", "split_of"]
 
 import hashlib
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from astrofm.card import Splits
 from astrofm.data.catalog import Catalog
+from astrofm.data.text import blocks_of
 from astrofm.errors import DataError, one_of
 
 SPLITS = ("train", "val", "test")
@@ -52,7 +55,7 @@ def assign_splits(catalog: Catalog, splits: Splits) -> NDArray[np.str_]:
     schemes = {"published": _published, "by-id": _by_id, "sky": _by_sky, "stratified": _stratified}
     if splits.scheme not in schemes:
         raise one_of("split scheme", splits.scheme, schemes)
-    return schemes[splits.scheme](catalog, splits).astype("<U5")
+    return schemes[splits.scheme](catalog, splits)
 
 
 def split_of(name: str, test_fraction: float, val_fraction: float = 0.0) -> str:
@@ -76,8 +79,16 @@ def _place_of(name: str) -> float:
 
 
 def _by_id(catalog: Catalog, splits: Splits) -> NDArray[np.str_]:
-    names = catalog.column("id_str").tolist()
-    return np.array([split_of(name, splits.test_fraction, splits.val_fraction) for name in names], np.str_)
+    drawn = np.empty(len(catalog), "<U5")
+    for rows in blocks_of(len(catalog)):
+        names = _column(catalog, "id_str", rows).tolist()
+        drawn[rows] = [split_of(name, splits.test_fraction, splits.val_fraction) for name in names]
+    return drawn
+
+
+def _column(catalog: Catalog, name: str, rows: slice) -> NDArray[Any]:
+    """Return some rows of a column: as Python objects or unicode arrays, all of them would outweigh the catalogue."""
+    return Catalog(catalog.table.select([name])[rows]).column(name)
 
 
 def _by_sky(catalog: Catalog, splits: Splits) -> NDArray[np.str_]:
@@ -85,7 +96,7 @@ def _by_sky(catalog: Catalog, splits: Splits) -> NDArray[np.str_]:
     cells = catalog.column("_healpix_29")
     blocks, member_of = np.unique(cells >> 2 * (_HEALPIX_ORDER - splits.healpix_order), return_inverse=True)
     names = [f"healpix {splits.healpix_order} {block}" for block in blocks]
-    drawn = np.array([split_of(name, splits.test_fraction, splits.val_fraction) for name in names], np.str_)[member_of]
+    drawn = np.array([split_of(name, splits.test_fraction, splits.val_fraction) for name in names], "<U5")[member_of]
     placeless = np.flatnonzero(cells < 0)
     if len(placeless):
         drawn[placeless] = _by_id(catalog.take(placeless), splits)
@@ -94,7 +105,9 @@ def _by_sky(catalog: Catalog, splits: Splits) -> NDArray[np.str_]:
 
 def _stratified(catalog: Catalog, splits: Splits) -> NDArray[np.str_]:
     """Rank the rows of each class by the hash of their id; those without a label are a class of their own."""
-    places = np.array([_place_of(name) for name in catalog.column("id_str").tolist()])
+    places = np.empty(len(catalog))
+    for rows in blocks_of(len(catalog)):
+        places[rows] = [_place_of(name) for name in _column(catalog, "id_str", rows).tolist()]
     classes = _classes(catalog, splits.column)
     order = np.lexsort((places, classes))
     sizes = np.bincount(classes)
@@ -108,6 +121,9 @@ def _stratified(catalog: Catalog, splits: Splits) -> NDArray[np.str_]:
 
 def _classes(catalog: Catalog, column: str) -> NDArray[np.int64]:
     """Return the number of the class of each row; values that are missing have the same one. Shape: (len,)."""
+    if column in catalog.columns and pa.types.is_string(catalog.table[column].type):
+        words = catalog.table[column].combine_chunks().fill_null("").dictionary_encode()
+        return np.asarray(words.indices, np.int64)
     values = catalog.column(column)
     if values.ndim != 1:
         raise DataError(f"column {column!r} holds lists, which are no classes: name another one for stratified splits")
@@ -129,13 +145,17 @@ def _published(catalog: Catalog, splits: Splits) -> NDArray[np.str_]:
             "the card says that the splits are published and the catalogue has no 'split' column; "
             "map the table's own column to it, or set the scheme to 'by-id', 'sky' or 'stratified'"
         )
-    published = np.char.lower(np.char.strip(catalog.column("split").astype(np.str_)))
-    published = np.where(np.isin(published, ("valid", "validation")), "val", published)
-    unknown = ~np.isin(published, SPLITS)
-    if unknown.any():
-        row = int(np.argmax(unknown))
-        raise DataError(
-            f"the split of {str(catalog.column('id_str')[row])!r} is {str(catalog.column('split')[row])!r}; "
-            f"it must be one of {', '.join(SPLITS)}"
-        )
-    return published
+    kept = np.empty(len(catalog), "<U5")
+    for rows in blocks_of(len(catalog)):
+        given = _column(catalog, "split", rows).astype(np.str_)
+        published = np.char.lower(np.char.strip(given))
+        published = np.where(np.isin(published, ("valid", "validation")), "val", published)
+        unknown = ~np.isin(published, SPLITS)
+        if unknown.any():
+            row = int(np.argmax(unknown))
+            raise DataError(
+                f"the split of {str(_column(catalog, 'id_str', rows)[row])!r} is {str(given[row])!r}; "
+                f"it must be one of {', '.join(SPLITS)}"
+            )
+        kept[rows] = published
+    return kept

@@ -7,7 +7,7 @@ is an error: Zarr by itself takes it for one of nothing but fill values.
 
 from __future__ import annotations
 
-__all__ = ["fetch", "file_names", "is_url", "open_array", "read_bytes", "transport_errors"]
+__all__ = ["fetch", "file_names", "forbidden", "is_url", "open_array", "read_bytes", "transport_errors"]
 
 import asyncio
 import sys
@@ -40,13 +40,21 @@ def read_bytes(path: Path | str, name: str) -> bytes:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        StoreError: If the URL cannot be read.
+        StoreError: If the file may not be read, or the URL cannot be.
     """
     if not is_url(path):
-        return (Path(path) / name).read_bytes()
+        try:
+            return (Path(path) / name).read_bytes()
+        except PermissionError as error:
+            raise forbidden(Path(path) / name) from error
     url = f"{_without_slash(path)}/{name}"
     system, place = _reach(url)
     return fetch(system, place, url)
+
+
+def forbidden(file: Path) -> StoreError:
+    """Return the error for a file of a store that this user may not read, to be raised by the caller."""
+    return StoreError(f"{file} may not be read (permission denied): change its rights, or read it as somebody who may")
 
 
 def file_names(path: Path | str) -> set[str] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ["TABLE_SUFFIXES", "from_arrow", "read_table", "write_table"]
 
 import csv
+import os
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -64,14 +65,19 @@ def write_table(table: Table, path: Path) -> None:
 
     Raises:
         UsageError: If the suffix is of no known format.
+        DataError: If the file cannot be written.
     """
     file_format = _format_of(path)
-    if file_format == "parquet":
-        columns = {name: pa.array(table[name].tolist()) for name in table.colnames}
-        meta = {str(key): str(value) for key, value in table.meta.items()}
-        pq.write_table(pa.table(columns).replace_schema_metadata(meta), path)
-    else:
-        table.write(path, format=file_format, overwrite=True)
+    try:
+        if file_format == "parquet":
+            columns = {name: pa.array(table[name].tolist()) for name in table.colnames}
+            meta = {str(key): str(value) for key, value in table.meta.items()}
+            pq.write_table(pa.table(columns).replace_schema_metadata(meta), path)
+        else:
+            table.write(path, format=file_format, overwrite=True)
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else " ".join(str(error).split())
+        raise DataError(f"the table {path} cannot be written ({reason}): choose another file") from error
 
 
 def _format_of(path: Path) -> str:

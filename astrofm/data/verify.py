@@ -15,6 +15,8 @@ from astrofm.data.manifest import MANIFEST, Manifest, Shard, manifest_damage
 from astrofm.data.store_files import file_names, is_url, read_bytes
 from astrofm.errors import StoreError
 
+_FOREIGN = "is no part of the store: move it away"
+
 
 @dataclass(frozen=True)
 class Damage:
@@ -26,6 +28,11 @@ class Damage:
 
     def __str__(self) -> str:
         return f"{self.file} {self.what}"
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether the file is in the way and nothing is lost."""
+        return self.what == _FOREIGN
 
 
 def verify(path: Path | str) -> list[Damage]:
@@ -110,4 +117,4 @@ def _foreign(path: Path | str, manifest: Manifest) -> Iterator[Damage]:
     present = file_names(path)
     known = {piece.file for piece in manifest.pieces} | {MANIFEST}
     for file in sorted((present or set()) - known):
-        yield Damage(file, "is no part of the store: move it away")
+        yield Damage(file, _FOREIGN)

@@ -17,6 +17,7 @@ import numpy as np
 from astrofm.data.splits import SPLITS
 from astrofm.data.store import CutoutStore, store_info
 from astrofm.data.store_files import is_url, read_bytes
+from astrofm.errors import StoreError
 from astrofm.report.contact_sheet import Sample, contact_sheet, label_texts
 from astrofm.report.distributions import histogram_svg, sky_svg
 from astrofm.report.page import Section, command, figure, gallery, page, paragraph, side_by_side, table
@@ -51,13 +52,18 @@ def write_ingest_report(path: Path | str, out: Path | None = None) -> Path:
         The file.
 
     Raises:
-        StoreError: If there is no store.
+        StoreError: If there is no store, or the page cannot be written.
     """
     name = Path(str(path).rstrip("/")).name if is_url(path) else str(path).rstrip("/")
     target = Path(f"{name}.report.html") if out is None else out
     html = ingest_report(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(html, encoding="utf-8")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(html, encoding="utf-8")
+    except OSError as error:
+        raise StoreError(
+            f"the report {target} cannot be written ({error.strerror or error}): choose another file with --out"
+        ) from error
     return target
 
 

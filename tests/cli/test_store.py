@@ -2,11 +2,13 @@ import json
 import shutil
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from threading import Thread
 
 import pytest
 
 from astrofm import plugins
+from astrofm.survey import Survey
 
 
 @pytest.fixture
@@ -61,6 +63,97 @@ def test_a_survey_of_a_card_alone_is_mended_wherever_its_card_lies(astrofm, stor
     assert "test-field" not in plugins.surveys()
     mended = astrofm("store", "repair", store, "--source", radio_card_folder / "archive", "--json")
     assert json.loads(mended.stdout)["repaired"] == [file]
+
+
+FORMS = {
+    "mosaic": ({"table": "sources.csv"}, "*.fits*", "Jy/beam", "float32"),
+    "arrays": ({"table": "sources.csv"}, "*.npz", "Jy/beam", "float32"),
+    "pictures": ({}, "*.parquet", "8-bit", "uint8"),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_store_of_any_form_of_archive_is_mended_with_the_card_it_carries(astrofm, tmp_path, write_card, form):
+    section, pattern, unit, dtype = FORMS[form]
+    product = {"pattern": pattern, "shape": [1, 16, 16], "unit": unit, "dtype": dtype}
+    card = write_card(tmp_path / "card.yaml", folder=None, products={"any": product}, **{form: section})
+    path, archive = tmp_path / "field.zarr", Survey.from_yaml(card).mock(6, 0, tmp_path / "archive")
+    assert astrofm("ingest", "--survey", card, "--source", archive, "--out", path).code == 0
+    card.unlink()
+    files = {file: file.read_bytes() for file in path.rglob("*") if file.is_file()}
+    broken = [damage(path), "catalog.parquet"]
+    (path / "catalog.parquet").write_bytes(b"")
+    mended = astrofm("store", "repair", path, "--source", archive, "--json")
+    assert sorted(json.loads(mended.stdout)["repaired"]) == sorted(broken)
+    assert files == {file: file.read_bytes() for file in path.rglob("*") if file.is_file()}
+
+
+@pytest.mark.parametrize("file", ["zarr.json", "image/zarr.json", "catalog.parquet", "rejected.parquet"])
+def test_a_flipped_bit_in_any_file_but_the_manifest_is_mended(astrofm, store, radio_card_folder, file):
+    whole = (store / file).read_bytes()
+    at = len(whole) // 2 if file != "zarr.json" else whole.index(b"encoding-version")
+    (store / file).write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+    assert f"{file} does not match its hash" in astrofm("store", "verify", store).stderr
+    mended = astrofm("store", "repair", store, "--source", radio_card_folder / "archive")
+    assert mended.stderr == f"repaired: {file}\n"
+    assert (store / file).read_bytes() == whole
+
+
+def test_verify_advises_a_repair_only_where_it_would_help(astrofm, store, radio_card_folder):
+    (store / "notes.txt").write_text("mine")
+    assert astrofm("store", "verify", store).stderr.splitlines()[1:] == ["every hash is right"]
+    manifest = (store / "manifest.json").read_bytes()
+    (store / "manifest.json").write_bytes(manifest[:-5])
+    said = astrofm("store", "verify", store).stderr
+    assert "nothing can be mended: ingest again with --overwrite" in said
+    assert astrofm("store", "repair", store, "--source", radio_card_folder / "archive").code == 1
+
+
+@pytest.mark.parametrize("command", ["info", "verify"])
+def test_a_file_that_may_not_be_read_is_one_sentence(astrofm, store, monkeypatch, command):
+    def forbidden(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "read_bytes", forbidden)
+    ended = astrofm("store", command, store)
+    assert ended.code == 1
+    assert "may not be read (permission denied): change its rights" in ended.sentence
+
+
+def test_a_shard_that_may_not_be_read_is_one_sentence(astrofm, store, monkeypatch):
+    opened = Path.open
+
+    def guarded(path, *args, **kwargs):
+        if "c" in path.parts:
+            raise PermissionError(13, "Permission denied", str(path))
+        return opened(path, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "open", guarded)
+    ended = astrofm("store", "report", store)
+    assert ended.code == 1
+    assert "may not be read (permission denied): change its rights" in ended.sentence
+
+
+@pytest.mark.parametrize("command", ["report", "overlap"])
+def test_a_result_that_cannot_be_written_is_one_sentence(astrofm, store, tmp_path, command):
+    (tmp_path / "in_the_way").write_text("")
+    out = tmp_path / "in_the_way" / "pairs.parquet"
+    ended = astrofm("store", command, store, *([store] if command == "overlap" else []), "--out", out)
+    assert ended.code == 1
+    assert f"{out} cannot be written (" in ended.sentence
+
+
+def test_a_store_is_written_in_folders_alone(astrofm, store, other_store, web, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    made = astrofm("store", "merge", store, other_store, "--out", f"{web}/both.zarr")
+    mended = astrofm("store", "repair", f"{web}/field.zarr", "--source", tmp_path)
+    assert (made.code, mended.code) == (2, 2)
+    assert "choose a folder" in made.sentence
+    assert mended.sentence == (
+        f"a store is mended in a folder and not at {web}/field.zarr: "
+        "copy the damaged files there again from where the store was made"
+    )
+    assert not (tmp_path / "http:").exists()
 
 
 @pytest.mark.parametrize("command", ["info", "verify"])

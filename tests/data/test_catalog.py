@@ -149,6 +149,28 @@ def test_bad_ids_are_refused_by_name():
         Catalog.from_astropy(table(id_str=[1.0, 2.0]))
 
 
+def test_an_id_that_comes_again_far_below_is_refused(monkeypatch):
+    monkeypatch.setattr("astrofm.data.text.BLOCK_ROWS", 3)
+    ids = ["a", "b", "c", "d", "e", "b", "a", "f"]
+    with pytest.raises(DataError, match="more than once: a, b;"):
+        Catalog.from_astropy(Table({"id_str": ids, "ra": np.zeros(8), "dec": np.zeros(8)}))
+
+
+def test_ids_whose_hashes_are_equal_are_not_taken_for_one(monkeypatch):
+    monkeypatch.setattr("astrofm.data.catalog.hash", lambda name: 0, raising=False)
+    assert Catalog.from_astropy(table()).column("id_str").tolist() == ["a", "b"]
+    with pytest.raises(DataError, match="more than once: a;"):
+        Catalog.from_astropy(table(id_str=["a", "a"]))
+
+
+def test_cells_do_not_depend_on_the_rows_that_are_computed_together(monkeypatch):
+    ra, dec = np.arange(40) * 9.0, np.where(np.arange(40) % 5 == 4, np.nan, np.arange(40) - 20.0)
+    whole = healpix_29(ra, dec)
+    monkeypatch.setattr("astrofm.data.text.BLOCK_ROWS", 7)
+    assert healpix_29(ra, dec).tolist() == whole.tolist()
+    assert (whole == -1).sum() == 8
+
+
 def test_a_missing_column_is_named_with_those_that_exist():
     with pytest.raises(DataError, match="no column 'label'; it has id_str, ra, dec"):
         Catalog.from_astropy(table(), required=["label"])

@@ -1,4 +1,5 @@
 import json
+from pathlib import PurePosixPath
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from astrofm.card import SurveyCard
 from astrofm.data.catalog import Catalog
 from astrofm.data.cutouts import Cutout, Rejected
 from astrofm.data.forms.folder import READER, folder_catalog, folder_cutouts, folder_mock
+from astrofm.data.forms.mock_sources import mock_file_name
 from astrofm.data.quality import judge
 from astrofm.data.tables import read_table
 from astrofm.errors import DataError
@@ -65,6 +67,22 @@ def read(survey_card, folder):
     source = find_source(survey_card, folder)
     table = folder_catalog(survey_card, source)
     return table, list(folder_cutouts(survey_card, source, table))
+
+
+@pytest.mark.parametrize(
+    ("pattern", "name"),
+    [
+        ("*.fits", "a.fits"),
+        ("*.fits*", "a.fits"),
+        ("**/*.fits.gz", "a.fits.gz"),
+        ("tiles/*/*_?.fits", "tiles/a/a_0.fits"),
+        ("data_batch_*", "data_batch_a"),
+        ("map.fits", "map.fits"),
+    ],
+)
+def test_a_made_up_file_has_a_plain_name_that_the_pattern_matches(pattern, name):
+    assert str(mock_file_name(pattern, "a")) == name
+    assert PurePosixPath("folder", name).match(pattern)
 
 
 @pytest.fixture(scope="module")

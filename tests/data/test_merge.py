@@ -218,22 +218,28 @@ def test_a_merge_that_was_stopped_goes_on_with_the_shards_it_has(parts, tmp_path
 
     written = []
 
-    def stops_after_three(store, array, first, values):
+    def stops_after_three(file, *args):
         if len(written) == 3:
             raise KeyboardInterrupt
-        written.append(first)
-        return module_write(store, array, first, values)
+        written.append(file.relative_to(tmp_path / "merged.partial" / "store").parts[2])
+        return module_write(file, *args)
 
-    module_write = module.write_rows
-    monkeypatch.setattr(module, "write_rows", stops_after_three)
+    module_write = module.write_shard
+    monkeypatch.setattr(module, "write_shard", stops_after_three)
     with pytest.raises(KeyboardInterrupt):
         merge(parts, tmp_path / "merged")
     assert not (tmp_path / "merged").exists()
     with pytest.raises(StoreError, match=r"merged was begun with other parameters.*start anew with --overwrite"):
         merge(parts[:2], tmp_path / "merged")
-    monkeypatch.setattr(module, "write_rows", lambda *args: written.append(args[2]) or module_write(*args))
+    litter = tmp_path / "merged.partial" / "store" / "image" / "c" / "3" / "0" / "0" / "0.4f1c.tmp"
+    litter.parent.mkdir(parents=True)
+    litter.write_bytes(b"half a shard")  # as a kill leaves it
+    torn = tmp_path / "merged.partial" / "shards" / "000000.json"
+    torn.write_bytes(torn.read_bytes()[:20])  # as a power cut leaves it
+    written.remove("0")
+    monkeypatch.setattr(module, "write_shard", lambda *args: written.append(args[0].parts[-4]) or module_write(*args))
     merge(parts, tmp_path / "merged")
-    assert written == [0, 8, 16, 24, 32]
+    assert written == ["1", "2", "0", "3", "4"]
     assert hashes(tmp_path / "merged") == hashes(tmp_path / "undisturbed")
 
 
@@ -242,8 +248,8 @@ def test_a_killed_merge_ends_with_the_same_bytes(parts, tmp_path):
     script = (
         "import sys, time; from pathlib import Path\n"
         "from astrofm.data import merge; from astrofm.data.making import merge_shards as m\n"
-        "write = m.write_rows\n"
-        "m.write_rows = lambda *a: (write(*a), time.sleep(0.1))[0]\n"
+        "write = m.write_shard\n"
+        "m.write_shard = lambda *a: (write(*a), time.sleep(0.1))[0]\n"
         "merge.merge([Path(p) for p in sys.argv[2:]], Path(sys.argv[1]))\n"
     )
     for num_shards in (1, 3):
@@ -257,6 +263,23 @@ def test_a_killed_merge_ends_with_the_same_bytes(parts, tmp_path):
         assert not (tmp_path / "merged").exists()
     merge(parts, tmp_path / "merged")
     assert hashes(tmp_path / "merged") == hashes(tmp_path / "undisturbed")
+
+
+def test_all_shards_are_on_the_disk_before_a_manifest_vouches_for_them(parts, tmp_path, monkeypatch):
+    from astrofm.data.making import partial
+
+    synced = []
+    sync = partial._sync
+    monkeypatch.setattr(partial, "_sync", lambda path: (synced.append((path, _has_manifest(path))), sync(path))[1])
+    merge(parts, tmp_path / "merged")
+    store = tmp_path / "merged.partial" / "store"
+    files = {file.relative_to(tmp_path / "merged") for file in (tmp_path / "merged").rglob("*") if file.is_file()}
+    assert {path.relative_to(store) for path, _ in synced} > files - {Path("manifest.json")}
+    assert not any(has_manifest for _, has_manifest in synced)
+
+
+def _has_manifest(path: Path) -> bool:
+    return any((folder / "manifest.json").exists() for folder in [path, *path.parents])
 
 
 def test_rejected_rows_keep_their_order_and_reason(parts, tmp_path):

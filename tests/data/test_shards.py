@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from astrofm.data.feeding import shards
 from astrofm.data.feeding.shards import ShardFiles
-from astrofm.data.layout import Layout, create_arrays, write_rows
+from astrofm.data.layout import Layout, create_arrays, shard_file
+from astrofm.data.making.shard_writer import write_shard
 from astrofm.errors import StoreError
 
 NUM_ROWS = 45
@@ -25,9 +26,11 @@ def folder(tmp_path_factory):
     images = rng.normal(size=(NUM_ROWS, 2, 6, 5)).astype(np.float32)
     images[:, 0, 0, 0] = np.nan
     create_arrays(folder, LAYOUT, NUM_ROWS, has_mask=True)
-    for rows in LAYOUT.shards_of(NUM_ROWS):
-        write_rows(folder, "image", rows.start, images[rows.start : rows.stop])
-        write_rows(folder, "mask", rows.start, rng.random((len(rows), 6, 5)) < 0.5)
+    masks = rng.random((NUM_ROWS, 6, 5)) < 0.5
+    for index, rows in enumerate(LAYOUT.shards_of(NUM_ROWS)):
+        for name, values in (("image", images), ("mask", masks)):
+            chunks = [values[first : min(first + 4, rows.stop)] for first in range(rows.start, rows.stop, 4)]
+            write_shard(folder / shard_file(name, index, values.ndim), chunks, chunk_rows=4, chunks_per_shard=3)
     return folder
 
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 from astropy import units as u
-from astropy.table import Table
+from astropy.table import MaskedColumn, Table
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
@@ -48,6 +48,43 @@ def test_the_split_of_an_id_stays_what_it_was():
 
 GOLDEN = ["train", "train", "train", "train", "test", "train"]
 # python -c "from astrofm.data.splits import split_of; print([split_of(c, 0.5) for c in 'abcdef'])"
+
+
+GOLDEN_SPLITS = {
+    ("by-id", ""): "-vt--tvttttt-vtt-t--tv-ttv-vvtt-v--t----",
+    ("sky", ""): "vt---t-vvt--v-t------v-tt---vt----------",
+    ("stratified", "kind"): "--t--vvttttv-vtt-t--t--vtv--vtt-v-vt----",
+    ("stratified", "count"): "-vt---tt-tt--ttt-tv-vv--tv-vttt-v--v----",
+}
+# What astrofm drew before it went through a catalogue by blocks of rows: v is val, t is test.
+
+
+@pytest.mark.parametrize(("scheme", "column"), GOLDEN_SPLITS)
+def test_the_splits_of_a_catalogue_stay_what_they_were(scheme, column, monkeypatch):
+    monkeypatch.setattr("astrofm.data.text.BLOCK_ROWS", 7)
+    rows = np.arange(40)
+    is_placeless = rows % 5 == 4
+    drawn_from = Catalog.from_astropy(
+        Table(
+            {
+                "id_str": [f" J\u00e9{row:03d}" for row in rows],
+                "ra": np.where(is_placeless, np.nan, rows * 9.0),
+                "dec": np.where(is_placeless, np.nan, rows - 20.0),
+                "kind": MaskedColumn([("FRI", "FRII", "", "hybrid")[row % 4] for row in rows], mask=rows % 11 == 3),
+                "count": MaskedColumn(rows % 3, mask=rows % 13 == 6),
+            }
+        )
+    )
+    extra = {"column": column} if column else {"healpix_order": 3} if scheme == "sky" else {}
+    drawn = assign_splits(drawn_from, Splits(scheme=scheme, test_fraction=0.3, val_fraction=0.2, **extra))
+    assert "".join({"train": "-", "val": "v", "test": "t"}[name] for name in drawn) == GOLDEN_SPLITS[scheme, column]
+
+
+def test_a_bad_published_split_far_below_is_named_by_its_own_id(monkeypatch):
+    monkeypatch.setattr("astrofm.data.text.BLOCK_ROWS", 2)
+    given_catalog = catalog(["a", "b", "c", "d"], split=["train", "valid", "TEST ", "Holdout"])
+    with pytest.raises(DataError, match="split of 'd' is 'Holdout'"):
+        assign_splits(given_catalog, Splits(scheme="published"))
 
 
 def test_published_splits_are_kept_and_spelt_our_way():

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from astrofm.data.layout import Layout, shard_file
-from astrofm.data.store_files import is_url
+from astrofm.data.store_files import forbidden, is_url
 from astrofm.errors import StoreError
 
 LARGEST_POOL = 8
@@ -148,6 +148,8 @@ class ShardFiles:
                 encoded = os.pread(file.fileno(), size, max(0, length - size))
         except FileNotFoundError as error:
             raise self._damaged(path, "it is missing") from error
+        except PermissionError as error:
+            raise forbidden(path) from error
         entries, checksum = encoded[:-CHECKSUM_BYTES], encoded[-CHECKSUM_BYTES:]
         if len(encoded) != size or google_crc32c.value(entries) != int.from_bytes(checksum, "little"):
             raise self._damaged(path, "its index does not have its checksum")

@@ -15,6 +15,7 @@ from astropy.table import Table, vstack
 
 from astrofm.card import Product, SurveyCard
 from astrofm.data.cutouts import CutoutBatch, Rejected
+from astrofm.data.files.eight_bit import as_uint8
 from astrofm.data.files.synonyms import SYNONYMS
 from astrofm.data.forms.array_files import ArrayFile, StoredArray, open_arrays
 from astrofm.data.forms.columns import with_contract_names, with_places
@@ -52,8 +53,8 @@ def array_catalog(card: SurveyCard, source: Source) -> Table:
             sizes.append(images.shape[0])
             parts.append(Table() if layout.table else _columns_beside(arrays, name, sizes[-1], layout, path.name))
     where = layout.table or f"the archive of {card.name!r}"
-    table = _table_beside(layout, _folder(source), sizes) if layout.table else _stacked(parts)
-    table = with_places(table, [_relative(path, source) for path in source.files], sizes)
+    table = _table_beside(layout, source.folder, sizes) if layout.table else _stacked(parts)
+    table = with_places(table, [path.relative_to(source.folder).as_posix() for path in source.files], sizes)
     return with_contract_names(table, layout.columns, where)
 
 
@@ -77,7 +78,7 @@ def read_images(source: Source, rows: Table, layout: ArraysLayout) -> Iterator[C
     places = zip(rows["file_loc"].tolist(), rows["file_row"].tolist(), strict=True)
     for file_loc, group in groupby(places, key=lambda place: str(place[0])):
         wanted = [row for _, row in group]
-        with open_arrays(_folder(source) / file_loc) as arrays:
+        with open_arrays(source.folder / file_loc) as arrays:
             _, images = _images_of(arrays, layout, source.product, file_loc)
             row_bytes = max(1, int(np.prod(images.shape[1:])) * images.dtype.itemsize)
             step = max(1, BATCH_BYTES // row_bytes)
@@ -96,7 +97,7 @@ def array_mock(card: SurveyCard, n: int, seed: int, out: Path) -> Path:
 def array_files(card: SurveyCard, source: Source, rows: Table) -> list[Path]:
     """Return the files of arrays, and the table beside them."""
     table = _layout(card).table
-    return [*source.files, *([_folder(source) / table] if table else [])]
+    return [*source.files, *([source.folder / table] if table else [])]
 
 
 READER = FormReader(array_catalog, array_cutouts, array_mock, array_files)
@@ -195,15 +196,11 @@ def _as_product(images: NDArray[Any], product: Product, where: str) -> Iterator[
     if images.dtype == np.uint8:
         yield CutoutBatch(np.ascontiguousarray(images), product.unit)
         return
-    missing: NDArray[np.bool_] = np.isnan(images) if images.dtype.kind == "f" else np.zeros(images.shape, dtype=bool)
-    values = np.where(missing, 0, images)
-    whole = np.clip(values, 0, 255).astype(np.uint8)
-    fits: NDArray[np.bool_] = np.logical_and.reduce(whole == values, axis=(1, 2, 3))
-    masks: NDArray[np.bool_] = np.logical_or.reduce(missing, axis=1)
-    for first, stop in _stretches(fits):
-        if fits[first]:
+    numbers, masks, is_whole = as_uint8(images)
+    for first, stop in _stretches(is_whole):
+        if is_whole[first]:
             part = masks[first:stop]
-            yield CutoutBatch(whole[first:stop], product.unit, masks=part if part.any() else None)
+            yield CutoutBatch(numbers[first:stop], product.unit, masks=part if part.any() else None)
         else:
             said = f"{where} has an image with pixels that are no whole numbers in 0-255; the product is uint8"
             yield from (Rejected("not 8-bit", said, where) for _ in range(first, stop))
@@ -213,14 +210,6 @@ def _stretches(flags: NDArray[np.bool_]) -> Iterator[tuple[int, int]]:
     """Return (first, stop) of each run of equal values."""
     edges = [0, *(np.flatnonzero(np.diff(flags)) + 1).tolist(), len(flags)]
     yield from pairwise(edges)
-
-
-def _folder(source: Source) -> Path:
-    return source.path.parent if source.path.is_file() else source.path
-
-
-def _relative(path: Path, source: Source) -> str:
-    return path.relative_to(_folder(source)).as_posix()
 
 
 def _layout(card: SurveyCard) -> ArraysLayout:

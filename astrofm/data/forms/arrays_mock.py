@@ -8,32 +8,28 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
-from astropy.table import Table
 from numpy.typing import NDArray
 
 from astrofm.card import SurveyCard
 from astrofm.data.forms.array_files import ARRAY_SUFFIXES
-from astrofm.data.forms.folder_mock import _to_uint8
-from astrofm.data.forms.mock_sources import mock_file_name, mock_sources, write_mock_mark
-from astrofm.data.tables import write_table
+from astrofm.data.forms.mock_images import mock_product, to_uint8
+from astrofm.data.forms.mock_sources import mock_file_name, mock_sources, write_mock_mark, write_mock_table
 from astrofm.errors import DataError
 from astrofm.forms import ArraysLayout
 
 
 def write_arrays(card: SurveyCard, layout: ArraysLayout, n: int, seed: int, out: Path) -> Path:
     """Write one file with all images, its columns in it or in the table beside it, and ``MOCK.json``."""
-    product = next(iter(card.products.values()))
+    product, _ = mock_product(card)
     path = out / mock_file_name(product.pattern, "mock")
     rows, images = zip(*mock_sources(card, n, seed), strict=True)
-    pixels = np.stack([_to_uint8(image) if product.dtype == "uint8" else image for image in images])
+    pixels = np.stack([to_uint8(image) if product.dtype == "uint8" else image for image in images])
     columns = {name: np.array([row[name] for row in rows]) for name in rows[0]}
     path.parent.mkdir(parents=True, exist_ok=True)
     name = layout.images.strip("/") or "images"
     beside = {} if layout.table else {_name_beside(name, own, layout): values for own, values in columns.items()}
     if layout.table:
-        table = Table({layout.columns.get(own, own): values for own, values in columns.items()})
-        table.meta["MOCK"] = True
-        write_table(table, out / layout.table)
+        write_mock_table(rows, layout.columns, out / layout.table)
     _write(path, name, _as_archived(pixels, layout), beside)
     return write_mock_mark(card, n, seed, out)
 

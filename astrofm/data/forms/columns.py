@@ -1,11 +1,12 @@
-"""Columns of an archive under the names of the contract, where images and columns lie together in its files.
+"""Columns of an archive under the names of the contract.
 
-Where a table gives no ids, a row is called after its file and place; where it gives no positions, they are unknown.
+Where images and columns lie together in files and no ids are given, a row is called after its file and place; where no
+positions are given, they are unknown.
 """
 
 from __future__ import annotations
 
-__all__ = ["with_contract_names", "with_places"]
+__all__ = ["map_columns", "with_contract_names", "with_places"]
 
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
@@ -33,6 +34,29 @@ def with_places(table: Table, names: Sequence[str], sizes: Sequence[int]) -> Tab
     return table
 
 
+def map_columns(table: Table, columns: Mapping[str, str], where: str) -> None:
+    """Rename the columns of a table as the card maps them, in place.
+
+    Args:
+        table: The archive's own columns.
+        columns: Column of the contract to the table's own.
+        where: What the table is called in messages.
+
+    Raises:
+        DataError: If a mapped column is missing, or is there beside one of the contract's name.
+    """
+    found = tuple(table.colnames)
+    for name, own in columns.items():
+        if own not in found:
+            raise DataError(
+                f"{where} has no column {own!r}, which the card maps to {name!r}; it has {', '.join(found) or 'none'}"
+            )
+        if name != own and name in found:
+            raise DataError(f"{where} has a column {name!r} beside {own!r}, which the card maps to {name!r}")
+        table[name] = table[own]
+    table.remove_columns(list({*columns.values()} - columns.keys()))
+
+
 def with_contract_names(table: Table, columns: Mapping[str, str], where: str) -> Table:
     """Give the columns of a table the names of the contract.
 
@@ -48,16 +72,7 @@ def with_contract_names(table: Table, columns: Mapping[str, str], where: str) ->
     Raises:
         DataError: If a mapped column is missing, or is there beside one of the contract's name.
     """
-    found = tuple(table.colnames)
-    for name, own in columns.items():
-        if own not in found:
-            raise DataError(
-                f"{where} has no column {own!r}, which the card maps to {name!r}; it has {', '.join(found) or 'none'}"
-            )
-        if name != own and name in found:
-            raise DataError(f"{where} has a column {name!r} beside {own!r}, which the card maps to {name!r}")
-        table[name] = table[own]
-    table.remove_columns(list({*columns.values()} - columns.keys()))
+    map_columns(table, columns, where)
     if not (columns_named(table, "ra") or columns_named(table, "dec")):
         table["ra"] = table["dec"] = np.full(len(table), np.nan)
     if not columns_named(table, "id_str"):

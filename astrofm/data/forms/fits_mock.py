@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["write_fits"]
+__all__ = ["mock_header", "write_fits"]
 
 from pathlib import Path
 from typing import Any
@@ -11,11 +11,15 @@ import numpy as np
 from astropy.io import fits
 from numpy.typing import NDArray
 
+from astrofm.card import Product, SurveyCard
+from astrofm.data.forms.mock_images import beam_of
 from astrofm.errors import DataError
 from astrofm.forms import Extensions
 
 _FLAGGED = (0, 0)
 """The pixel, (y, x), that every mock with flags has as a bad one."""
+
+_MOCK_CARD = ("MOCK", True, "made-up source: not an observation")
 
 
 def write_fits(path: Path, pixels: NDArray[Any], header: fits.Header, extensions: Extensions) -> None:
@@ -44,6 +48,27 @@ def write_fits(path: Path, pixels: NDArray[Any], header: fits.Header, extensions
     for hdu, name in zip(hdus[1:], given, strict=True):
         _call(hdu, name, default_version=_version(given[0]))
     fits.HDUList(hdus).writeto(path, overwrite=True)
+
+
+def mock_header(
+    size_pix: tuple[int, ...], card: SurveyCard, product: Product, scale_arcsec: float, row: dict[str, Any]
+) -> fits.Header:
+    """Return the header of an image with its source at the centre pixel: WCS, unit, beam, and that it is made up."""
+    header = fits.Header()
+    scale_deg, (ny, nx) = scale_arcsec / 3600.0, size_pix
+    for axis, ctype, crval, cdelt, length in (
+        (1, "RA---TAN", row["ra"], -scale_deg, nx),
+        (2, "DEC--TAN", row["dec"], scale_deg, ny),
+    ):
+        header[f"CTYPE{axis}"], header[f"CUNIT{axis}"] = ctype, "deg"
+        header[f"CRVAL{axis}"], header[f"CDELT{axis}"] = crval, cdelt
+        header[f"CRPIX{axis}"] = length // 2 + 1.0
+    header["RADESYS"], header["BUNIT"], header["OBJECT"] = "ICRS", product.unit, row["id_str"]
+    if card.domain == "radio":
+        bmaj_arcsec, bmin_arcsec, header["BPA"] = beam_of(card, scale_arcsec)
+        header["BMAJ"], header["BMIN"] = bmaj_arcsec / 3600.0, bmin_arcsec / 3600.0
+    header.append(_MOCK_CARD)
+    return header
 
 
 def _call(hdu: fits.ImageHDU, name: str, default_version: int) -> None:

@@ -20,6 +20,7 @@ from astrofm.card import Product, SurveyCard
 from astrofm.data.catalog import sky_positions
 from astrofm.data.cutouts import Cutout, Rejected
 from astrofm.data.files.bands import read_bands
+from astrofm.data.files.eight_bit import as_uint8
 from astrofm.data.files.placement import Position
 from astrofm.data.fits import read_cutout
 from astrofm.data.forms.folder_files import band_files, join
@@ -152,10 +153,8 @@ def _read(paths: list[Path], product: Product, layout: FolderLayout, position: P
 
 
 def _as_uint8(cutout: Cutout, name: str) -> Cutout | Rejected:
-    """Return whole numbers in 0..255 as such; NaN becomes 0 and masked."""
-    missing = np.isnan(cutout.image)
-    values = np.where(missing, 0, cutout.image)
-    image = np.clip(values, 0, 255).astype(np.uint8)
-    if (image != values).any():
+    """Return whole numbers in 0-255 as such; NaN becomes 0 and masked."""
+    images, masks, is_whole = as_uint8(cutout.image[None])
+    if not is_whole[0]:
         return Rejected("not 8-bit", f"{name} has pixels that are no whole numbers in 0-255; the product is uint8")
-    return replace(cutout, image=image, mask=missing.any(axis=0) if missing.any() else cutout.mask)
+    return replace(cutout, image=images[0], mask=masks[0] if masks.any() else cutout.mask)

@@ -11,6 +11,7 @@ from astropy.table import Table
 
 from astrofm.data.catalog import checked_ids
 from astrofm.data.files.synonyms import SYNONYMS, columns_named
+from astrofm.data.forms.columns import map_columns
 from astrofm.data.tables import read_table
 from astrofm.errors import DataError
 
@@ -34,18 +35,9 @@ def contract_table(name: str, columns: Mapping[str, str], folder: Path) -> Table
     own_names = {"id_str", *SYNONYMS["id_str"], "file_loc"}
     mapped = {columns[own] for own in ("id_str", "file_loc", "label_name") if own in columns}
     table = read_table(folder / name, text=own_names | mapped)
-    found = tuple(table.colnames)
     if len(table) == 0:
-        raise DataError(f"{name!r} has no rows, only the columns {', '.join(found)}")
-    for contract, own in columns.items():
-        if own not in found:
-            raise DataError(
-                f"{name!r} has no column {own!r}, which the card maps to {contract!r}; it has {', '.join(found)}"
-            )
-        if contract != own and contract in found:
-            raise DataError(f"{name!r} has a column {contract!r} beside {own!r}, which the card maps to {contract!r}")
-        table[contract] = table[own]
-    table.remove_columns(list({*columns.values()} - columns.keys()))
+        raise DataError(f"{name!r} has no rows, only the columns {', '.join(table.colnames)}")
+    map_columns(table, columns, repr(name))
     if "rejected" in table.colnames:
         raise DataError(
             f"{name!r} has a column 'rejected', a name that is kept for the reason why a row is not taken: rename it, "

@@ -31,6 +31,7 @@ from astrofm.forms import MosaicLayout
 from astrofm.survey import FormReader, Source
 
 OUTSIDE = "outside the mosaic"
+NO_POSITION = "no position"
 
 BATCH_BYTES, BATCH_ROWS = 32_000_000, 1024
 """Cutouts that are made at once."""
@@ -46,13 +47,13 @@ def mosaic_catalog(card: SurveyCard, source: Source) -> Table:
     Returns:
         The rows of the table, in its order, with ``id_str``, ``ra`` and ``dec`` (deg), ``file_loc`` (the tile; where
         each band has its own, that of the first, and ``file_loc_BAND`` of the others) and ``rejected`` (``outside the
-        mosaic``, or empty).
+        mosaic``, ``no position``, or empty).
 
     Raises:
         DataError: If the card has no mosaic section, there is no mosaic or one that cannot be used, the table or a
             column is missing, or no position lies on a mosaic.
     """
-    layout, folder = _layout(card), _folder_of(source)
+    layout, folder = _layout(card), source.folder
     table = contract_table(layout.table, layout.columns, folder)
     catalog = Catalog.from_astropy(table)
     table.remove_columns([own for name in ("ra", "dec") for own in columns_named(table, name)])
@@ -68,7 +69,8 @@ def mosaic_catalog(card: SurveyCard, source: Source) -> Table:
             f"no source of {layout.table!r} lies on a mosaic of {folder}: the first is at ra {table['ra'][0]:.5f}, dec "
             f"{table['dec'][0]:.5f} deg; its columns of position, or the mosaics, are others than those meant"
         )
-    table["rejected"] = np.where(is_outside, OUTSIDE, "")
+    has_no_position = ~np.isfinite(np.asarray(table["ra"]) + np.asarray(table["dec"]))
+    table["rejected"] = np.select([has_no_position, is_outside], [NO_POSITION, OUTSIDE], "")
     return table
 
 
@@ -88,7 +90,7 @@ def mosaic_cutouts(card: SurveyCard, source: Source, rows: Table) -> Iterator[Cu
         the cutout), ``pixel_scale``, ``bmaj``, ``bmin``, ``bpa``, ``orientation_deg``, ``flip_x``, ``flip_y``, and
         ``edge_fraction``: the part of the cutout that lies beyond the edge of the mosaic.
     """
-    cutting = Cutting(card, source, _layout(card), _folder_of(source), tuple(_patterns(card, source)))
+    cutting = Cutting(card, source, _layout(card), source.folder, tuple(_patterns(card, source)))
     cutout_bytes = 4 * int(np.prod(source.product.shape))
     step = min(BATCH_ROWS, max(1, BATCH_BYTES // cutout_bytes))
     for first in range(0, len(rows), step):
@@ -118,7 +120,7 @@ def mosaic_mock(card: SurveyCard, n: int, seed: int, out: Path) -> Path:
 
 def mosaic_files(card: SurveyCard, source: Source, rows: Table) -> set[Path]:
     """Return the table and the tiles that are files here; one on the web is known by its address alone."""
-    folder = _folder_of(source)
+    folder = source.folder
     columns = [name for name in _patterns(card, source) if name in rows.colnames]
     tiles = {str(name) for column in columns for name in np.unique(np.asarray(rows[column], dtype=np.str_))}
     return {folder / _layout(card).table} | {folder / name for name in tiles if name and not is_url(name)}
@@ -139,10 +141,6 @@ def _layout(card: SurveyCard) -> MosaicLayout:
     return card.mosaic
 
 
-def _folder_of(source: Source) -> Path:
-    return source.path if source.path.is_dir() else source.path.parent
-
-
 def _patterns(card: SurveyCard, source: Source) -> dict[str, str]:
     """Return the column of the catalogue that names the tile, and the pattern of the tiles, for each set of them."""
     layout = _layout(card)
@@ -156,7 +154,7 @@ def _tiles(source: Source, pattern: str, table: str) -> list[str]:
     """Return the tiles that a pattern stands for, by their names relative to the folder, in name order."""
     if is_url(pattern):
         return [pattern]
-    folder = _folder_of(source)
+    folder = source.folder
     if source.path.is_file() and fnmatch(source.path.name, PurePosixPath(pattern).name):
         return [source.path.name]
     files = (path for path in folder.glob(pattern) if path.is_file() and path != folder / table)
@@ -170,7 +168,7 @@ def _tile_of_each(
     table: Table, tiles: list[str], given: NDArray[np.str_] | None, card: SurveyCard, source: Source
 ) -> NDArray[np.str_]:
     """Return the tile of each row, empty where there is none; one that the table gives must contain the source."""
-    layout, folder = _layout(card), _folder_of(source)
+    layout, folder = _layout(card), source.folder
     ra_deg, dec_deg = np.asarray(table["ra"]), np.asarray(table["dec"])
     chosen = np.full(len(table), "", dtype=np.array([*tiles, ""]).dtype)
     try:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from astrofm.card import SurveyCard
 from astrofm.data.cutouts import CutoutBatch, Rejected
+from astrofm.data.files.eight_bit import as_uint8
 from astrofm.data.files.noise import clipped_std
 from astrofm.data.forms.mosaic_image import Mosaic, open_mosaic
 from astrofm.data.forms.mosaic_pixels import UnusableMosaicError, cut_windows
@@ -255,13 +256,9 @@ def _join(pieces: list[Piece]) -> Piece:
 
 
 def _as_uint8(piece: Piece, rejected: dict[int, Rejected]) -> Piece:
-    """Return whole numbers in 0..255 as such, NaN as 0 and masked; other values are added to the rejected."""
-    missing = np.isnan(piece.images)
-    values = np.where(missing, 0, piece.images)
-    images = np.clip(values, 0, 255).astype(np.uint8)
-    is_whole = (images == values).all(axis=(1, 2, 3))
+    """Return whole numbers in 0-255 as such, NaN as 0 and masked; other values are added to the rejected."""
+    images, masks, is_whole = as_uint8(piece.images)
     sentence = "a cutout has pixels that are no whole numbers in 0-255; the product is uint8"
     rejected |= dict.fromkeys(piece.places[~is_whole].tolist(), Rejected("not 8-bit", sentence))
-    masks = missing.any(axis=1)[is_whole] if missing.any() else None
     meta = {name: values[is_whole] for name, values in piece.meta.items()}
-    return Piece(piece.places[is_whole], images[is_whole], meta, piece.unit, masks)
+    return Piece(piece.places[is_whole], images[is_whole], meta, piece.unit, masks[is_whole] if masks.any() else None)

@@ -10,16 +10,14 @@ from typing import Any
 
 import numpy as np
 from astropy.io import fits
-from astropy.table import Table
 from astropy.wcs import WCS
 from numpy.typing import NDArray
 
 from astrofm.card import Product, SurveyCard
-from astrofm.data.forms.fits_mock import write_fits
-from astrofm.data.forms.folder_mock import _header, _to_uint8
-from astrofm.data.forms.mock_sources import mock_file_name, mock_sources, write_mock_mark
+from astrofm.data.forms.fits_mock import mock_header, write_fits
+from astrofm.data.forms.mock_images import mock_product, to_uint8
+from astrofm.data.forms.mock_sources import mock_file_name, mock_sources, write_mock_mark, write_mock_table
 from astrofm.data.store_files import is_url
-from astrofm.data.tables import write_table
 from astrofm.errors import DataError
 from astrofm.forms import Extensions, MosaicLayout
 
@@ -36,18 +34,18 @@ def write_mosaic(card: SurveyCard, layout: MosaicLayout, n: int, seed: int, out:
     layers from its first corner, so that a source keeps its place on the sky however many there are; those of the last
     layer that are left over stay blank. See :func:`astrofm.data.forms.mosaic.mosaic_mock`.
     """
-    product_name, product = next(iter(card.products.items()))
-    scale_arcsec = card.pixel_scale_of(product_name) or 1.0
+    product, scale_arcsec = mock_product(card)
     out.mkdir(parents=True, exist_ok=True)
     num_side = isqrt(max(n, 1) - 1) + 1
-    header = _header(product.size_pix, card, product, scale_arcsec, {"ra": RA_DEG, "dec": DEC_DEG, "id_str": card.name})
+    place = {"ra": RA_DEG, "dec": DEC_DEG, "id_str": card.name}
+    header = mock_header(product.size_pix, card, product, scale_arcsec, place)
     files = _files(layout, product)
     planes = [_blank(out / file, header, _tile_shape(product, num_side, len(files)), product) for file in files]
     rows = []
     wcs = WCS(header)
     for index, (row, image) in enumerate(mock_sources(card, n, seed)):
         y, x = (place * length for place, length in zip(_square(index), product.size_pix, strict=True))
-        pixels = _to_uint8(image) if product.dtype == "uint8" else image
+        pixels = to_uint8(image) if product.dtype == "uint8" else image
         for plane, own in zip(planes, pixels[:, None] if layout.bands else [pixels], strict=True):
             plane[:, y : y + image.shape[1], x : x + image.shape[2]] = own
         ra_deg, dec_deg = wcs.wcs_pix2world(x + product.size_pix[1] // 2, y + product.size_pix[0] // 2, 0)
@@ -55,9 +53,7 @@ def write_mosaic(card: SurveyCard, layout: MosaicLayout, n: int, seed: int, out:
         rows.append(row | {"ra": float(ra_deg), "dec": float(dec_deg)} | given)
     for file, plane in zip(files, planes, strict=True):
         _finish(out / file, plane, header, layout.extensions)
-    table = Table(rows=[list(row.values()) for row in rows], names=[layout.columns.get(name, name) for name in rows[0]])
-    table.meta["MOCK"] = True
-    write_table(table, out / layout.table)
+    write_mock_table(rows, layout.columns, out / layout.table)
     return write_mock_mark(card, n, seed, out)
 
 

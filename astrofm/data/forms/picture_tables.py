@@ -66,7 +66,7 @@ def picture_catalog(card: SurveyCard, source: Source) -> Table:
     sizes = [part.num_rows for part in parts]
     if layout.split_from_name:
         table["split"] = np.repeat([_split_of(path) for path in source.files], sizes)
-    table = with_places(table, [_relative(path, source) for path in source.files], sizes)
+    table = with_places(table, [path.relative_to(source.folder).as_posix() for path in source.files], sizes)
     return with_contract_names(table, layout.columns, f"the archive of {card.name!r}")
 
 
@@ -82,10 +82,9 @@ def picture_cutouts(card: SurveyCard, source: Source, rows: Table) -> Iterator[C
         Batches of cutouts, and between them each picture that has a mask and each reason why there is none: see
         :func:`astrofm.data.forms.pictures.decode_picture`.
     """
-    root = source.path.parent if source.path.is_file() else source.path
     places = zip(rows["file_loc"].tolist(), rows["file_row"].tolist(), strict=True)
     for file_loc, group in groupby(places, key=lambda place: str(place[0])):
-        contents = _contents(root / file_loc, _layout(card).image, [row for _, row in group])
+        contents = _contents(source.folder / file_loc, _layout(card).image, [row for _, row in group])
         decoded = (decode_picture(content, source.product.shape, file_loc) for content in contents)
         yield from _batched(decoded, source.product)
 
@@ -247,10 +246,6 @@ def _split_of(path: Path) -> str:
     if word not in SPLIT_WORDS:
         raise DataError(f"{path.name} tells no split; files are named train-*, validation-* or test-*")
     return SPLIT_WORDS[word]
-
-
-def _relative(path: Path, source: Source) -> str:
-    return path.name if source.path.is_file() else path.relative_to(source.path).as_posix()
 
 
 def _layout(card: SurveyCard) -> PicturesLayout:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from astrofm.card import SurveyCard
-from astrofm.data.forms.folder_mock import _picture
+from astrofm.data.forms.mock_images import mock_product, picture_of
 from astrofm.data.forms.mock_sources import mock_file_name, mock_sources, write_mock_mark
 from astrofm.data.splits import split_of
 from astrofm.errors import DataError
@@ -27,7 +27,7 @@ ROWS_IN_GROUP = 100
 
 def write_picture_tables(card: SurveyCard, layout: PicturesLayout, n: int, seed: int, out: Path) -> Path:
     """Write JPEG pictures and their columns, a file for each split where names tell it, and ``MOCK.json``."""
-    pattern = next(iter(card.products.values())).pattern
+    pattern = mock_product(card)[0].pattern
     if layout.split_from_name and "*" not in pattern:
         raise DataError(f"the names of the files tell the split, so {pattern!r} must leave room for it: *.parquet")
     files: dict[str, list[dict[str, Any]]] = {}
@@ -37,7 +37,7 @@ def write_picture_tables(card: SurveyCard, layout: PicturesLayout, n: int, seed:
             row["split"] = split
         word = f"{split}-00000-of-00001" if layout.split_from_name else "mock"
         named = {layout.columns.get(name, name): value for name, value in row.items()}
-        named[layout.image] = {"bytes": _jpeg(_picture(image, card)), "path": f"{row['id_str']}.jpg"}
+        named[layout.image] = {"bytes": _jpeg(picture_of(image, card)), "path": f"{row['id_str']}.jpg"}
         files.setdefault(word, []).append(named)
     for word, rows in files.items():
         path = out / mock_file_name(pattern, word)

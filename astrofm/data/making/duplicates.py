@@ -28,15 +28,13 @@ def same_pixels(
     Returns:
         Which cutouts, ascending, and the first one like each. Shape of both: (num_duplicates,).
     """
-    order = np.argsort(digests, kind="stable")
-    ordered = digests[order]
-    later = np.flatnonzero(ordered[1:] == ordered[:-1]) + 1
+    ordered = np.sort(digests)
+    shared = ordered[1:][ordered[1:] == ordered[:-1]]
     firsts: dict[int, list[int]] = {}
     found: dict[int, int] = {}
-    for place in np.sort(order[later]).tolist():
-        digest = int(digests[place])
-        known = firsts.setdefault(digest, [int(order[np.searchsorted(ordered, digests[place])])])
-        pixels = read(place).tobytes()
+    for place in np.flatnonzero(np.isin(digests, shared)).tolist():
+        known = firsts.setdefault(int(digests[place]), [])
+        pixels = read(place).tobytes() if known else b""
         like = next((first for first in known if read(first).tobytes() == pixels), None)
         if like is None:
             known.append(place)

@@ -7,17 +7,16 @@ __all__ = ["ShardJob", "Span", "merge_shard", "spans_of"]
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
-from pydantic import TypeAdapter
+from numpy.typing import NDArray
 
-from astrofm.data.layout import Layout, shard_file, write_rows
-from astrofm.data.making.partial import write_atomically
+from astrofm.data.layout import Layout, shard_file
+from astrofm.data.making.shard_records import record_shards, recorded_shards
+from astrofm.data.making.shard_writer import write_shard
 from astrofm.data.manifest import Piece, Shard
 from astrofm.data.store import CutoutStore
-
-_SHARDS = TypeAdapter(tuple[Shard, ...])
 
 
 @dataclass(frozen=True)
@@ -47,6 +46,8 @@ class ShardJob:
 
     store: Path
     layout: Layout
+    shard_rows: int
+    """Rows of a whole shard."""
     index: int
     rows: range
     spans: tuple[Span, ...]
@@ -57,19 +58,27 @@ class ShardJob:
 
 def merge_shard(job: ShardJob) -> tuple[Shard, ...]:
     """Write one shard of each array, unless it is there and whole by its record, and return its hashes."""
-    recorded = _SHARDS.validate_json(job.record.read_bytes()) if job.record.exists() else ()
-    if recorded and all(_is_there(job.store, shard.piece) for shard in recorded):
+    recorded = recorded_shards(job.store, job.record)
+    if recorded is not None:
         return recorded
-    shards = tuple(_write(job, array) for array in (("image", "mask") if job.has_mask else ("image",)))
-    write_atomically(job.record, lambda file: file.write(_SHARDS.dump_json(shards)))
+    shards = (_write(job, "image"), *([_write(job, "mask")] if job.has_mask else []))
+    record_shards(job.record, shards)
     return shards
 
 
-def _is_there(store: Path, piece: Piece) -> bool:
-    return (store / piece.file).exists() and Piece.of(store, piece.file) == piece
+def _write(job: ShardJob, array: Literal["image", "mask"]) -> Shard:
+    values, chunk_rows = _rows_of(job, array), job.layout.chunk_rows
+    chunks = (values[first : first + chunk_rows] for first in range(0, len(values), chunk_rows))
+    file = shard_file(array, job.index, values.ndim)
+    written = write_shard(job.store / file, chunks, chunk_rows, job.shard_rows // chunk_rows)
+    piece = Piece(file=file, sha256=written.sha256, size_bytes=written.size_bytes)
+    return Shard(
+        array=array, first=job.rows.start, stop=job.rows.stop, piece=piece, pixels_sha256=written.pixels_sha256
+    )
 
 
-def _write(job: ShardJob, array: Any) -> Shard:
+def _rows_of(job: ShardJob, array: Literal["image", "mask"]) -> NDArray[Any]:
+    """Return the rows of a shard from all parts; the masks of a part that has none are empty."""
     inner = job.layout.shape if array == "image" else job.layout.shape[1:]
     values = np.zeros((len(job.rows), *inner), job.layout.dtype if array == "image" else bool)
     start = 0
@@ -79,6 +88,4 @@ def _write(job: ShardJob, array: Any) -> Shard:
             part, rows = CutoutStore.open(span.path), slice(span.first, span.stop)
             values[start:stop] = part.read(rows) if array == "image" else part.read_mask(rows)
         start = stop
-    pixels_sha256 = write_rows(job.store, array, job.rows.start, values)
-    piece = Piece.of(job.store, shard_file(array, job.index, values.ndim))
-    return Shard(array=array, first=job.rows.start, stop=job.rows.stop, piece=piece, pixels_sha256=pixels_sha256)
+    return values

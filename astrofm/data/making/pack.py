@@ -11,21 +11,19 @@ from typing import Literal
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
-from pydantic import TypeAdapter, ValidationError
 
 from astrofm.card import Splits
 from astrofm.data.catalog import Catalog
 from astrofm.data.layout import Layout, shard_file
-from astrofm.data.making.partial import write_atomically
 from astrofm.data.making.selection import Part, Selection
+from astrofm.data.making.shard_records import record_shards, recorded_shards
 from astrofm.data.making.shard_writer import write_shard
 from astrofm.data.making.staged import read_rows
 from astrofm.data.manifest import Piece, Shard
 from astrofm.data.splits import assign_splits
-
-_SHARDS = TypeAdapter(tuple[Shard, ...])
 
 
 @dataclass(frozen=True)
@@ -50,23 +48,12 @@ def pack(job: PackJob) -> tuple[Shard, ...]:
     Returns:
         Its hashes.
     """
-    recorded = _recorded(job)
+    recorded = recorded_shards(job.store, job.record)
     if recorded is not None:
         return recorded
     shards = (_write(job, "image"), *([_write(job, "mask")] if job.has_mask else []))
-    write_atomically(job.record, lambda file: file.write(_SHARDS.dump_json(shards)), durable=False)
+    record_shards(job.record, shards)
     return shards
-
-
-def _recorded(job: PackJob) -> tuple[Shard, ...] | None:
-    if not job.record.exists():
-        return None
-    try:
-        shards = _SHARDS.validate_json(job.record.read_bytes())
-    except ValidationError:  # torn by a power cut
-        return None
-    is_whole = all((job.store / s.piece.file).exists() and Piece.of(job.store, s.piece.file) == s.piece for s in shards)
-    return shards if is_whole else None
 
 
 def _write(job: PackJob, array: Literal["image", "mask"]) -> Shard:
@@ -119,14 +106,13 @@ def store_catalog(catalog: Catalog, selection: Selection, splits: Splits) -> Cat
 
 def write_rejected(path: Path, catalog: Catalog, rejected: pa.Table) -> None:
     """Write what was not taken: id, file, reason and detail."""
-    rows = rejected["row"]
-    files = rejected["file"].to_pylist()
+    rows, files = rejected["row"], rejected["file"]
     if "file_loc" in catalog.columns:
-        listed = catalog.table["file_loc"].take(rows).to_pylist()
-        files = [file or known or "" for file, known in zip(files, listed, strict=True)]
+        listed = catalog.table["file_loc"].take(rows).cast(pa.string()).fill_null("")
+        files = pc.if_else(pc.equal(files, ""), listed, files)
     columns = {
         "id_str": catalog.table["id_str"].take(rows),
-        "file": pa.array(files, pa.string()),
+        "file": files,
         "reason": rejected["reason"],
         "detail": rejected["detail"],
     }

@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
-__all__ = ["exclusive", "partial_of", "make_durable", "publish", "start_writing", "write_atomically"]
+__all__ = [
+    "discard_work",
+    "exclusive",
+    "make_durable",
+    "partial_of",
+    "publish",
+    "start_writing",
+    "sweep",
+    "write_atomically",
+]
 
 import errno
 import fcntl
 import os
+import re
 import shutil
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, TypeVar
+from uuid import uuid4
 
-from astrofm.errors import StoreError
+from astrofm.errors import StoreError, UsageError
 
 Written = TypeVar("Written")
+
+_URL = re.compile(r"[a-z0-9]{2,}:/")
+"""Beginning of a URL; ``Path`` has taken one of its slashes."""
 
 
 def partial_of(out: Path) -> Path:
@@ -37,7 +50,10 @@ def exclusive(out: Path) -> Iterator[Path]:
 
     Raises:
         StoreError: If another process holds the lock, the disk is full or the folder cannot be written.
+        UsageError: If the path is a URL.
     """
+    if _URL.match(str(out)):
+        raise UsageError(f"a store is made in a folder and not at {out}: choose a folder, and copy the store there")
     partial = partial_of(out)
     try:
         with _locked(out, partial):
@@ -94,7 +110,8 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], Written], *, durabl
         What ``write`` returns.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
+    # Random: processes of two machines may have one number, and both may be given the same job.
+    unfinished = path.with_name(f"{path.name}.{uuid4().hex}.tmp")
     try:
         with unfinished.open("wb") as file:
             written = write(file)
@@ -128,6 +145,24 @@ def _sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def discard_work(partial: Path) -> None:
+    """Remove from a ``.partial`` folder the work of an earlier command; a store that was being replaced stays."""
+    for entry in [entry for entry in partial.iterdir() if entry.name not in ("lock", "old")]:
+        shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+
+
+def sweep(store: Path, known: Collection[str]) -> None:
+    """Remove the half-written files that kills have left in a store.
+
+    Args:
+        store: The store, of which everything is written but the manifest.
+        known: Its files, relative to it.
+    """
+    for file in [file for file in store.rglob("*") if file.is_file()]:
+        if file.relative_to(store).as_posix() not in known:
+            file.unlink()
 
 
 def publish(store: Path, out: Path) -> None:

@@ -27,6 +27,7 @@ from astrofm.data.making.stage import StageJob
 from astrofm.data.manifest import MadeFrom, software_versions
 from astrofm.data.options import NO_CHANGES, IngestOptions
 from astrofm.data.splits import assign_splits
+from astrofm.data.text import blocks_of
 from astrofm.errors import DataError, StoreError, UsageError
 from astrofm.survey import Source, Survey, find_source
 
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from astrofm.data.changes.prepare import Preparation
 
 HASHED_ROWS = 65536
-"""Rows of the catalogue that are hashed together."""
+"""Rows of the catalogue that are hashed together: another number gives another hash of columns with missing numbers."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,10 @@ class Plan:
         """Return the plan for some rows of the catalogue."""
         return replace(self, table=self.table[rows], catalog=self.catalog.take(rows))
 
+    def without_table(self) -> Plan:
+        """Return the plan without the survey's own rows, which nobody asks for once the pixels are read."""
+        return replace(self, table=self.table[:0].copy())
+
     def stage_jobs(self, folder: Path) -> Sequence[StageJob]:
         """Return one job for each fixed range of the catalogue, made when it is asked for."""
         return _StageJobs(self, folder)
@@ -90,7 +95,6 @@ class _StageJobs(Sequence[StageJob]):
         self._plan = plan
         self._folder = folder
         self._step = plan.made_from.layout.range_rows
-        self._refused = _refused(plan.survey, plan.catalog)
 
     def __len__(self) -> int:
         return -(-len(self._plan.catalog) // self._step)
@@ -105,7 +109,7 @@ class _StageJobs(Sequence[StageJob]):
         if not 0 <= index < len(self):
             raise IndexError(index)
         plan, first = self._plan, index * self._step
-        rows = plan.table[first : first + self._step]
+        rows = slice(first, first + self._step)
         return StageJob(
             survey=plan.survey,
             source=plan.source,
@@ -114,11 +118,9 @@ class _StageJobs(Sequence[StageJob]):
             quality=plan.survey.card.quality,
             prepare=plan.prepare,
             keep_bits=plan.made_from.options.keep_bits,
-            rows=rows,
+            rows=plan.table[rows],
             first=first,
-            refused={
-                row - first: self._refused[row] for row in range(first, first + len(rows)) if row in self._refused
-            },
+            refused=_refused(plan.survey, Catalog(plan.catalog.table[rows])),
             file=self._folder / f"{first:09d}.facts",
         )
 
@@ -153,7 +155,7 @@ def make_plan(
     table = survey.catalog(source)
     catalog = _checked(check_labels(Catalog.from_astropy(table), survey.votes))
     _check_splits(survey, catalog)  # refused now, not after hours of reading
-    root = source.path if source.path.is_dir() else source.path.parent
+    root = source.folder
     sources = hash_sources(root, find_files(root, survey.files(source, table)), workers, known)
     made_from = MadeFrom(
         card=card,
@@ -229,8 +231,10 @@ def _check_splits(survey: Survey, catalog: Catalog) -> None:
         name for name in ("id_str", "ra", "dec", "_healpix_29", "split", splits.column) if name in catalog.columns
     ]
     taken = np.ones(len(catalog), bool)
-    taken[list(_refused(survey, catalog))] = False
-    assign_splits(Catalog(catalog.table.select(needed).filter(pa.array(taken))), splits)
+    for rows in blocks_of(len(catalog)):
+        taken[rows][list(_refused(survey, Catalog(catalog.table[rows])))] = False
+    table = catalog.table.select(needed)
+    assign_splits(Catalog(table if taken.all() else table.filter(pa.array(taken))), splits)
 
 
 def _hash_catalog(catalog: Catalog) -> str:
@@ -247,7 +251,7 @@ def _hash_catalog(catalog: Catalog) -> str:
 
 
 def _refused(survey: Survey, catalog: Catalog) -> dict[int, Rejected]:
-    """Return the rows that are not read, with the reason: the catalogue's own or the card's."""
+    """Return the rows of a range that are not read, with the reason: the catalogue's own or the card's."""
     ids, excluded = catalog.table["id_str"], survey.card.excluded
     found = pc.index_in(ids, pa.array(excluded, pa.string())).is_valid() if excluded else pa.nulls(len(ids))
     reasons = {row: excluded[ids[row].as_py()] for row in np.flatnonzero(found.fill_null(False))} if excluded else {}

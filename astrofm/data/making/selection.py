@@ -4,7 +4,6 @@ from __future__ import annotations
 
 __all__ = ["Part", "Selection", "select"]
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -21,6 +20,12 @@ from astrofm.data.catalog import Catalog
 from astrofm.data.layout import Layout
 from astrofm.data.making.duplicates import same_pixels, same_place
 from astrofm.data.making.staged import MEASURED, NO_FACTS, Staged, read_rows
+
+REASONS = ("reason", "detail", "file")
+"""Why a row was not taken."""
+
+KEYS = {"row": np.int64, "digest": np.uint64}
+"""What is known of every cutout, with its type."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +71,8 @@ class Selection:
 
     def counts(self) -> dict[str, int]:
         """Return the number of rejected rows for each reason."""
-        return dict(sorted(Counter(self.rejected["reason"].to_pylist()).items()))
+        counts = self.rejected["reason"].value_counts()
+        return dict(sorted((count["values"], count["counts"]) for count in counts.to_pylist()))
 
     def parts_of(self, rows: range) -> tuple[Part, ...]:
         """Return where some rows of the store lie."""
@@ -130,22 +136,29 @@ def select(staged: Sequence[Staged], catalog: Catalog, rules: QualityRules, layo
 
 
 def _all_taken(staged: Sequence[Staged]) -> tuple[Selection, NDArray[np.uint64]]:
-    facts = pa.concat_tables([NO_FACTS, *(part.facts for part in staged)], promote_options="default")
-    is_taken = pc.equal(facts["reason"], "")
-    taken = facts.filter(is_taken)
-    counts = [int(pc.sum(pc.equal(part.facts["reason"], "")).as_py() or 0) for part in staged]
-    columns = {
-        name.removeprefix(MEASURED): taken[name].to_numpy() for name in taken.column_names if name.startswith(MEASURED)
-    }
+    """Put the facts of all ranges together, one range after the other, with the digests of the taken cutouts."""
+    counts = [part.num_taken for part in staged]
+    ends = np.cumsum([0, *counts])
+    taken: dict[str, NDArray[Any]] = {name: np.empty(ends[-1], kind) for name, kind in KEYS.items()}
+    rejected = [NO_FACTS.select(["row", *REASONS])]
+    for part, (first, stop) in zip(staged, pairwise(ends.tolist()), strict=True):
+        facts = part.facts()
+        is_taken = pc.equal(facts["reason"], "")
+        rejected.append(facts.select(["row", *REASONS]).filter(pc.invert(is_taken)))
+        for name in facts.drop_columns(REASONS).column_names:
+            values = facts[name].filter(is_taken).to_numpy()
+            if name not in taken:
+                taken[name] = np.full(ends[-1], np.nan if values.dtype.kind == "f" else 0, values.dtype)
+            taken[name][first:stop] = values
     selection = Selection(
-        rows=taken["row"].to_numpy(),
-        columns=columns,
-        rejected=facts.filter(pc.invert(is_taken)).select(["row", "reason", "detail", "file"]),
+        rows=taken["row"],
+        columns={name.removeprefix(MEASURED): values for name, values in taken.items() if name.startswith(MEASURED)},
+        rejected=pa.concat_tables(rejected),
         ranges=tuple((part.file, part.has_mask) for part in staged),
         range_of=np.repeat(np.arange(len(staged), dtype=np.int32), counts),
         place_of=np.concatenate([np.zeros(0, np.int32), *(np.arange(count, dtype=np.int32) for count in counts)]),
     )
-    return selection, taken["digest"].to_numpy()
+    return selection, taken["digest"]
 
 
 def _ids(catalog: Catalog, rows: NDArray[np.int64]) -> list[str]:

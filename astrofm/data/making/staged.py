@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from astrofm.data.cutouts import Rejected
@@ -30,32 +31,61 @@ _CRC_BYTES = 4
 
 @dataclass(frozen=True)
 class Staged:
-    """A finished range.
+    """A finished range; its facts stay on disk until they are asked for.
 
     Attributes:
         file: Where its facts are; pixels and masks lie beside them.
-        facts: ``row`` (of the catalogue, ascending), ``reason`` (empty for what was taken), ``detail``, ``file``,
-            ``digest`` (of the stored pixels) and ``column:NAME`` for each measured value.
+        num_taken: Number of cutouts that were taken.
         has_mask: Whether any cutout of the range has a mask.
     """
 
     file: Path
-    facts: pa.Table
+    num_taken: int
     has_mask: bool
 
     @classmethod
     def read(cls, file: Path) -> Staged | None:
         """Return a range that is whole, else None."""
-        if not file.exists():
+        facts = _read_facts(file)
+        if facts is None:
             return None
-        content = file.read_bytes()
-        if crc32c(content[_CRC_BYTES:]).to_bytes(_CRC_BYTES, "little") != content[:_CRC_BYTES]:
-            return None
-        facts = pa.ipc.open_stream(content[_CRC_BYTES:]).read_all()
         crcs = {kind.decode(): int(crc) for kind, crc in (facts.schema.metadata or {}).items()}
         if any(_crc_of(pixels_file(file, kind)) != crc for kind, crc in crcs.items()):
             return None
-        return cls(file, facts.replace_schema_metadata(None), "mask" in crcs)
+        return cls(file, _num_taken(facts), "mask" in crcs)
+
+    def facts(self) -> pa.Table:
+        """Read what is known of each row.
+
+        Returns:
+            ``row`` (of the catalogue, ascending), ``reason`` (empty for what was taken), ``detail``, ``file``,
+            ``digest`` (of the stored pixels) and ``column:NAME`` for each measured value.
+
+        Raises:
+            StoreError: If the file is no longer what was written.
+        """
+        facts = _read_facts(self.file)
+        if facts is None:
+            raise StoreError(_damaged(self.file))
+        return facts.replace_schema_metadata(None)
+
+
+def _read_facts(file: Path) -> pa.Table | None:
+    """Return the facts of a range with the CRCs of its pixels as metadata; None where they are not whole."""
+    if not file.exists():
+        return None
+    content = file.read_bytes()
+    if crc32c(content[_CRC_BYTES:]).to_bytes(_CRC_BYTES, "little") != content[:_CRC_BYTES]:
+        return None
+    return pa.ipc.open_stream(content[_CRC_BYTES:]).read_all()
+
+
+def _num_taken(facts: pa.Table) -> int:
+    return int(pc.sum(pc.equal(facts["reason"], "")).as_py() or 0)
+
+
+def _damaged(file: Path) -> str:
+    return f"{file} was damaged while the store was made: give the same command again"
 
 
 def pixels_file(file: Path, kind: str) -> Path:
@@ -68,7 +98,7 @@ def keep(file: Path, facts: pa.Table, image: NDArray[Any], mask: NDArray[np.bool
 
     Args:
         file: Where the facts go.
-        facts: As of :class:`Staged`.
+        facts: As of :meth:`Staged.facts`.
         image: Of the taken rows. Shape: (taken, band, y, x).
         mask: Shape: (taken, y, x), or None.
     """
@@ -82,7 +112,7 @@ def keep(file: Path, facts: pa.Table, image: NDArray[Any], mask: NDArray[np.bool
     stream = sink.getvalue().to_pybytes()
     crc = crc32c(stream).to_bytes(_CRC_BYTES, "little")
     write_atomically(file, lambda out: out.write(crc + stream), durable=False)
-    return Staged(file, facts, mask is not None)
+    return Staged(file, _num_taken(facts), mask is not None)
 
 
 def _keep_pixels(file: Path, values: NDArray[Any]) -> int:
@@ -143,7 +173,7 @@ def read_rows(
     size = int(np.prod(shape))
     values = np.fromfile(pixels_file(file, kind), dtype, num * size, offset=first * size * dtype.itemsize)
     if len(values) != num * size:
-        raise StoreError(f"{file} was damaged while the store was made: give the same command again")
+        raise StoreError(_damaged(file))
     images = values.reshape(num, *shape)
     return images if num == len(places) else images[places - first]
 

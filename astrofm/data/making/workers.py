@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Workers"]
+__all__ = ["Workers", "start_server"]
 
 import multiprocessing
 import os
@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import forkserver
 from typing import Any, Self, TypeVar
 
 from astrofm.errors import StoreError, UsageError
@@ -22,8 +23,14 @@ Result = TypeVar("Result")
 JOBS_PER_WORKER = 2
 """Jobs under way for each: one being done and the next; a job may hold thousands of catalogue rows."""
 
-PRELOADED = ["astrofm.data.ingest", "astrofm.data.forms.folder"]
+PRELOADED = ["astrofm.data.making.stage", "astrofm.data.making.pack"]
 """What the process that the others are forked from imports, once: with astropy and pyarrow that takes a second."""
+
+
+def start_server() -> None:
+    """Let the process that workers are forked from start and import, if it does not run yet, without waiting for it."""
+    multiprocessing.get_context("forkserver").set_forkserver_preload(PRELOADED)
+    forkserver.ensure_running()
 
 
 class Workers:
@@ -110,8 +117,8 @@ class Workers:
         """Start the others without waiting for them: the first call returns when the server has been imported."""
         if self._pool is not None:
             return
+        start_server()
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(PRELOADED)
         pool = ProcessPoolExecutor(self._num_others, context, initializer=_serve_only_the_parent)
 
         def first_call() -> None:
