@@ -11,10 +11,13 @@ from __future__ import annotations
 __all__ = ["Listener", "ingest"]
 
 import shutil
+import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from astrofm.data.layout import create_arrays
 from astrofm.data.making.cluster import ClusterWorkers
@@ -41,6 +44,9 @@ from astrofm.survey import Survey
 
 REMEMBERED = "sources.parquet"
 """File in the ``.partial`` folder with the hashes of the archive."""
+
+SCALE_TOLERANCE = 0.05
+"""Relative difference of pixel scales that calls for a word; headers differ from round numbers by less."""
 
 Listener = Callable[[int, int, str], None]
 """Called with (done, total, what is being done)."""
@@ -111,6 +117,7 @@ def ingest(
             shutil.rmtree(partial)
             raise StoreError(sentence)
         plan = plan.without_table()
+        _compare_pixel_scales(taken, plan)
         assemble(plan, taken, partial, pool, tell)
         publish(partial / "store", out)
     return {**store_info(out), "already_complete": False}
@@ -159,6 +166,23 @@ def _check_unchanged(plan: Plan, partial: Path) -> None:
         raise DataError(
             f"{', '.join(changed[:3])}{more} of {plan.source.path} changed or vanished while the archive was read: "
             "give the same command again once nothing writes there"
+        )
+
+
+def _compare_pixel_scales(taken: Selection, plan: Plan) -> None:
+    """Warn if the files have another pixel scale than the card says."""
+    stated = plan.made_from.card.pixel_scale_of(plan.made_from.product)
+    scales = taken.columns.get("pixel_scale", np.zeros(0))
+    scales = scales[np.isfinite(scales)]
+    if stated is None or not len(scales):
+        return
+    found = float(np.median(scales))
+    if abs(found / stated - 1.0) > SCALE_TOLERANCE:
+        warnings.warn(
+            f"the files of {plan.survey.name!r} have {found:.4g} arcsec to a pixel and its card says {stated:.4g}: "
+            "correct pixel_scale_arcsec in the card, or resample with --pixel-scale",
+            UserWarning,
+            stacklevel=3,
         )
 
 

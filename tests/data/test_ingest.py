@@ -22,6 +22,7 @@ import pytest
 from astropy.io import fits
 from astropy.table import MaskedColumn, Table
 
+from astrofm.card import Fact
 from astrofm.data.changes.rounding import round_mantissa
 from astrofm.data.cutouts import Cutout, CutoutBatch, Rejected
 from astrofm.data.ingest import ingest
@@ -607,3 +608,13 @@ def test_a_file_that_cannot_be_read_is_named(survey, archive, tmp_path, monkeypa
 def test_bits_of_pictures_are_not_rounded(batched, archive, tmp_path):
     with pytest.raises(UsageError, match="--keep-bits rounds float32 pixels and product 'bytes' is uint8"):
         ingest(batched, archive, tmp_path / "store", options=IngestOptions(keep_bits=3))
+
+
+def test_a_card_with_another_pixel_scale_than_the_files_is_told_of(survey, tmp_path):
+    source = survey.mock(6, 0, tmp_path / "mock")
+    wrong = survey.card.model_copy(update={"pixel_scale_arcsec": Fact[float](value=5.0)})
+    with pytest.warns(
+        UserWarning, match=r"have 1\.8 arcsec to a pixel and its card says 5: correct"
+    ):
+        ingest(Survey(wrong), source, tmp_path / "wrong.zarr")
+    ingest(survey, source, tmp_path / "right.zarr")
