@@ -6,6 +6,7 @@ __all__ = ["app", "run"]
 
 import signal
 import sys
+import warnings
 from types import FrameType
 
 import typer
@@ -48,9 +49,18 @@ def _terminated(signum: int, frame: FrameType | None) -> None:
     sys.exit(128 + signum)
 
 
+def _warned(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, *where: object, **more: object
+) -> None:
+    """Say a warning that is meant for the user as a sentence, any other with the place it comes from."""
+    place = "" if category is UserWarning else f"{filename}:{lineno}: {category.__name__}: "
+    sys.stderr.write(f"note: {place}{message}\n")
+
+
 def run() -> None:
     """Run the command line: an :class:`AstrofmError` is one line and an exit code, not a traceback."""
     signal.signal(signal.SIGTERM, _terminated)
+    warnings.showwarning = _warned
     try:
         app()
     except AstrofmError as error:

@@ -1,10 +1,13 @@
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 
 from astrofm.data.store import CutoutStore
 from astrofm.home import store_path
+from astrofm.survey import Survey
 
 
 @pytest.fixture
@@ -78,3 +81,13 @@ def test_the_options_are_in_the_manifest_and_what_cannot_be_is_a_sentence(astrof
     assert "keep_bits" in ended.sentence
     assert "23" in ended.sentence
     assert astrofm(*words, "--beam", "-3", "--out", tmp_path / "b.zarr").code == 2
+
+
+def test_a_warning_is_a_sentence_without_the_place_in_the_code(radio_card_folder, write_card, tmp_path):
+    source = Survey.from_yaml(radio_card_folder / "card.yaml").mock(8, 0, tmp_path / "mock")
+    card = write_card(tmp_path / "card.yaml", pixel_scale_arcsec=7.0)
+    given = ["ingest", "--survey", card, "--source", source, "--out", tmp_path / "a.zarr"]
+    words = [sys.executable, "-m", "astrofm", *map(str, given)]
+    ended = subprocess.run(words, capture_output=True, text=True, check=True)
+    (sentence,) = [line for line in ended.stderr.splitlines() if "arcsec to a pixel" in line]
+    assert sentence.startswith("note: the files of 'test-field' have ")
