@@ -89,7 +89,7 @@ def test_real_truncated_and_real_odd_files(astrofm, data_dir, tmp_path, write_ca
     for name in ("S311", "S999"):
         shutil.copy(data_dir / "radio-fits" / f"{name}.fits", archive)
     (archive / "table.csv").write_text("id_str,ra,dec,split\ncut,1,2,train\nS311,3,4,train\nS999,5,6,train\n")
-    card = write_card(tmp_path / "card.yaml")
+    card = write_card(tmp_path / "card.yaml", pixel_scale_arcsec=0.6)
     ended = astrofm("ingest", "--survey", card, "--source", archive, "--out", tmp_path / "out.zarr", "--json")
     assert ended.code == 0
     assert json.loads(ended.stdout)["num_cutouts"] == 2

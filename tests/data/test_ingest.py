@@ -613,8 +613,6 @@ def test_bits_of_pictures_are_not_rounded(batched, archive, tmp_path):
 def test_a_card_with_another_pixel_scale_than_the_files_is_told_of(survey, tmp_path):
     source = survey.mock(6, 0, tmp_path / "mock")
     wrong = survey.card.model_copy(update={"pixel_scale_arcsec": Fact[float](value=5.0)})
-    with pytest.warns(
-        UserWarning, match=r"have 1\.8 arcsec to a pixel and its card says 5: correct"
-    ):
+    with pytest.warns(UserWarning, match=r"have 1\.8 arcsec to a pixel and its card says 5: correct"):
         ingest(Survey(wrong), source, tmp_path / "wrong.zarr")
     ingest(survey, source, tmp_path / "right.zarr")
