@@ -18,6 +18,7 @@ import json
 import os
 import tempfile
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
 
@@ -130,7 +131,7 @@ def by_torch(dataset: Dataset[NDArray[np.generic]]) -> tuple[int, float]:
     return num, time.perf_counter() - start
 
 
-class _Files(Dataset[NDArray[np.generic]]):
+class _Files(Dataset[NDArray[np.generic]], ABC):
     """One file a cutout."""
 
     ending = ""
@@ -145,8 +146,9 @@ class _Files(Dataset[NDArray[np.generic]]):
     def __len__(self) -> int:
         return len(self.files)
 
+    @abstractmethod
     def write(self, file: Path, image: NDArray[np.float32]) -> None:
-        raise NotImplementedError
+        """Write one cutout."""
 
 
 class FitsFiles(_Files):

@@ -21,7 +21,7 @@ import numpy as np
 
 from astrofm.data.layout import create_arrays
 from astrofm.data.making.cluster import ClusterWorkers
-from astrofm.data.making.pack import PackJob, pack, store_catalog, write_rejected
+from astrofm.data.making.pack import PackJob, store_catalog, write_rejected
 from astrofm.data.making.partial import (
     discard_work,
     exclusive,
@@ -33,6 +33,7 @@ from astrofm.data.making.partial import (
 )
 from astrofm.data.making.plan import Plan, check_same, make_plan
 from astrofm.data.making.selection import Selection, select
+from astrofm.data.making.shard_job import write_shards
 from astrofm.data.making.sources import remembered
 from astrofm.data.making.stage import stage
 from astrofm.data.making.workers import Workers, start_server
@@ -92,7 +93,7 @@ def ingest(
         raise UsageError(f"{out.name} is the name of an unfinished ingest: choose another --out, without .partial")
     if out.exists() and not is_store(out):
         raise StoreError(f"{out} exists and is no store of astrofm: choose another --out")
-    if workers > 1 and not dask:
+    if workers > 1 and not dask and (overwrite or not out.exists()):
         start_server()  # it imports while this process hashes
     plan = make_plan(survey, source, product, workers, options, remembered(partial_of(out) / REMEMBERED))
     tell = listener or (lambda done, total, what: None)
@@ -255,5 +256,5 @@ def pack_jobs(plan: Plan, taken: Selection, store: Path, records: Path) -> list[
 def pack_all(jobs: list[PackJob], workers: Workers | ClusterWorkers, tell: Listener) -> list[Shard]:
     """Write every shard, except those that are there and whole."""
     total = len(jobs)
-    written = workers.run(pack, jobs, lambda done: tell(done, total, "packing"))
+    written = workers.run(write_shards, jobs, lambda done: tell(done, total, "packing"))
     return [shard for shards in written for shard in shards]

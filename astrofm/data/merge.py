@@ -23,9 +23,10 @@ import pyarrow.parquet as pq
 from astrofm.data.catalog import Catalog
 from astrofm.data.layout import create_arrays
 from astrofm.data.making.merge_catalogs import unite
-from astrofm.data.making.merge_shards import ShardJob, merge_shard, spans_of
+from astrofm.data.making.merge_shards import MergeJob, spans_of
 from astrofm.data.making.partial import discard_work, exclusive, make_durable, publish, sweep, write_atomically
 from astrofm.data.making.plan import Plan, check_same
+from astrofm.data.making.shard_job import write_shards
 from astrofm.data.making.workers import Workers
 from astrofm.data.manifest import MANIFEST, MadeFrom, Manifest, MergedPart, Piece, SourceFile, software_versions
 from astrofm.data.store import CutoutStore, is_store, read_manifest, store_info, verify
@@ -173,7 +174,7 @@ def _assemble(
     catalog.write(store / "catalog.parquet")
     _write_rejected(parts, store / "rejected.parquet")
     jobs = [
-        ShardJob(
+        MergeJob(
             store=store,
             layout=layout,
             shard_rows=layout.shard_rows_for(num),
@@ -185,7 +186,7 @@ def _assemble(
         )
         for index, rows in enumerate(layout.shards_of(num))
     ]
-    shards = workers.run(merge_shard, jobs, lambda done: tell(done, len(jobs), "merging"))
+    shards = workers.run(write_shards, jobs, lambda done: tell(done, len(jobs), "merging"))
     manifest = Manifest(
         made_from=made_from,
         num_cutouts=num,

@@ -214,7 +214,7 @@ def test_a_merged_store_is_mended_by_merging_again(survey, archive, parts, tmp_p
 
 def test_a_merge_that_was_stopped_goes_on_with_the_shards_it_has(parts, tmp_path, monkeypatch):
     merge(parts, tmp_path / "undisturbed")
-    from astrofm.data.making import merge_shards as module
+    from astrofm.data.making import shard_job as module
 
     written = []
 
@@ -247,7 +247,7 @@ def test_a_killed_merge_ends_with_the_same_bytes(parts, tmp_path):
     merge(parts, tmp_path / "undisturbed")
     script = (
         "import sys, time; from pathlib import Path\n"
-        "from astrofm.data import merge; from astrofm.data.making import merge_shards as m\n"
+        "from astrofm.data import merge; from astrofm.data.making import shard_job as m\n"
         "write = m.write_shard\n"
         "m.write_shard = lambda *a: (write(*a), time.sleep(0.1))[0]\n"
         "merge.merge([Path(p) for p in sys.argv[2:]], Path(sys.argv[1]))\n"
