@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from astrofm import plugins
+from astrofm.callbacks import Checkpoints
 from astrofm.data.labels import task_labels
 from astrofm.data.loader import Feed, Loader
 from astrofm.data.store import CutoutStore
@@ -30,7 +31,7 @@ from astrofm.plan import Plan, input_plan, make_pipeline, plan_run, rows_of_spli
 from astrofm.recipe import NamedPart, ProbeSettings, Recipe
 from astrofm.retrieval.embed import embed
 from astrofm.run import Run
-from astrofm.training import Checkpoints, fit, steps_of
+from astrofm.training import fit, steps_of
 from astrofm.transfer.knn import knn_error_leave_one_out
 from astrofm.transfer.tasks import find_task
 

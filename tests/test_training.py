@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from astrofm import training
+from astrofm.callbacks import Checkpoints
 from astrofm.data.loader import Feed, Loader
 from astrofm.encoders.build import EncoderConfig, build_encoder
 from astrofm.errors import StoreError, TrainingError
@@ -19,7 +20,7 @@ from astrofm.objectives.base import Objective, StepResult
 from astrofm.objectives.byol import BYOL, BYOLConfig
 from astrofm.optimizer import OptimizerConfig, learning_rate_factor
 from astrofm.plan import input_plan, make_contract, make_pipeline, rows_of_splits
-from astrofm.training import Checkpoints, fit, steps_of
+from astrofm.training import fit, steps_of
 
 OPTIMIZER = OptimizerConfig(learning_rate=1e-2, warmup_fraction=0.25)
 NUM_STEPS = 12

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["GeometryView", "PixelView", "Stage", "View", "ViewPart", "Views"]
+__all__ = ["GeometryView", "PhysicalView", "PixelView", "Sky", "Stage", "View", "ViewPart", "Views"]
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -67,7 +67,7 @@ class View(ABC):
 
 
 class PixelView(View):
-    """A view that changes pixel values where they are."""
+    """A view that changes pixel values of the stretched image where they are."""
 
     @abstractmethod
     def apply(self, images: Tensor, parameters: Tensor) -> Tensor:
@@ -76,6 +76,50 @@ class PixelView(View):
         Args:
             images: Shape: (batch, channel, y, x).
             parameters: Rows of :meth:`draw`, on the device of the images. Shape: (batch, parameters).
+        """
+
+
+@dataclass(frozen=True)
+class Sky:
+    """What is known of the observations that a physical view changes; all on the device of the images.
+
+    Attributes:
+        bands: Band of each channel, as the survey's card names them.
+        unit: Unit of the pixels, as astropy writes it.
+        pixel_scale_arcsec: NaN where unknown. Shape: (batch,).
+        rms: Noise in the unit of the pixels, NaN where unknown. Shape: (batch, channel).
+        fwhm_arcsec: Beam or PSF: major and minor full width at half maximum, NaN where unknown. Shape: (batch, channel,
+            2).
+        position_angle_deg: Of the major axis, from north through east; 0 where round. Shape: (batch, channel).
+        ebv: Reddening E(B-V) of the Galaxy that is still in the pixels; 0 where it was corrected for, NaN where
+            unknown. Shape: (batch,).
+    """
+
+    bands: tuple[str, ...]
+    unit: str
+    pixel_scale_arcsec: Tensor
+    rms: Tensor
+    fwhm_arcsec: Tensor
+    position_angle_deg: Tensor
+    ebv: Tensor
+
+
+class PhysicalView(View):
+    """A view that acts on the cutout in its product's unit, as another observation would."""
+
+    stage: ClassVar[Stage] = Stage.PHYSICAL
+
+    @abstractmethod
+    def apply(self, images: Tensor, parameters: Tensor, sky: Sky) -> tuple[Tensor, Sky]:
+        """Return the changed images and what is known of them now; the input is left as it was.
+
+        Args:
+            images: Shape: (batch, channel, y, x).
+            parameters: Rows of :meth:`draw`, on the device of the images. Shape: (batch, parameters).
+            sky: What is known of the images.
+
+        Raises:
+            RecipeError: If the view needs what is unknown.
         """
 
 

@@ -5,10 +5,6 @@ views with the field of view and the size of the input, photometric views, ``(x 
 
 Every cutout has random parameters of its own. They are drawn on the CPU for the global batch, as a function of (seed,
 step, view), and sliced for the rank: no generator state needs saving, and the result does not depend on the ranks.
-
-Pixel centres lie at whole numbers and the window is centred on the array's centre, ``(n - 1) / 2``. Outside the cutout
-the stretched sky is 0. Where the field of view has at least twice the pixels of the input, the cutout is averaged over
-blocks of the whole part of that factor first.
 """
 
 from __future__ import annotations
@@ -23,17 +19,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional
 
 from astrofm.data.batch import Batch, Share
 from astrofm.errors import one_of
 from astrofm.views.base import GeometryView, PixelView, Stage, View, Views
+from astrofm.views.resample import SCALE_TOLERANCE, resample
 from astrofm.views.stretch import InputPlan, fill_missing
 
 # B = batch, n = cutouts of one share, V = views, C = channels, S = size of the input in pixels.
-
-SCALE_TOLERANCE = 1e-3
-"""Relative difference up to which a cutout's pixel scale is its survey's; headers round it."""
 
 
 @dataclass(frozen=True)
@@ -168,7 +161,7 @@ class ViewPipeline:
         missing = None if mask is None else _tensor(mask, device)
         if not self._has_physical or not any(drawn.pixels):
             stretched = plan.steps(images, rms, missing)
-            return _resample(stretched, self._windows(share, plan, stretched), matrices, self.size_pix)
+            return resample(stretched, self._windows(share, plan, stretched), matrices, self.size_pix)
         images, _ = fill_missing(images.float(), missing)
         of_share = [
             {index: values[torch.from_numpy(share.places)] for index, values in of_branch.items()}
@@ -178,7 +171,7 @@ class ViewPipeline:
         stretched = torch.stack([plan.steps(of_branch, rms) for of_branch in physical])
         windows = self._windows(share, plan, stretched[0])
         return torch.cat(
-            [_resample(stretched[v], windows, matrices[:, v : v + 1], self.size_pix) for v in range(self.num_views)]
+            [resample(stretched[v], windows, matrices[:, v : v + 1], self.size_pix) for v in range(self.num_views)]
         )
 
     def _plan(self, survey: str) -> InputPlan:
@@ -229,66 +222,6 @@ def _pixel_scales(share: Share, plan: InputPlan) -> NDArray[np.float64]:
     if own is None:
         return np.full(len(share.places), of_survey)
     return np.where(np.isnan(own), of_survey, own)
-
-
-def _resample(images: Tensor, windows: NDArray[np.float64], matrices: NDArray[np.float64], size_pix: int) -> Tensor:
-    """Return views of the central window of each image, all by one bilinear interpolation.
-
-    Args:
-        images: Shape: (n, C, y, x).
-        windows: Side of the window in pixels. Shape: (n,).
-        matrices: Where each position of a view lies in the window, whose edges are at -1 and 1. Shape: (n, V, 3, 3).
-        size_pix: Side of the result.
-
-    Returns:
-        Shape: (V, n, C, size_pix, size_pix).
-    """
-    factors = np.maximum(1, (windows / size_pix * (1.0 + SCALE_TOLERANCE)).astype(int))
-    if len(np.unique(factors)) == 1:
-        return _sample(images, windows, matrices, size_pix, int(factors[0]))
-    views = images.new_empty(matrices.shape[1], *images.shape[:2], size_pix, size_pix)
-    for factor in np.unique(factors):
-        rows = np.flatnonzero(factors == factor)
-        chosen = torch.from_numpy(rows).to(images.device)
-        views[:, chosen] = _sample(images[chosen], windows[rows], matrices[rows], size_pix, int(factor))
-    return views
-
-
-def _sample(
-    images: Tensor, windows: NDArray[np.float64], matrices: NDArray[np.float64], size_pix: int, factor: int
-) -> Tensor:
-    """Average over blocks of ``factor`` pixels, then interpolate; as :func:`_resample`."""
-    num_views = matrices.shape[1]
-    pooled, (offset_y, offset_x) = _pool(images, factor)
-    ny, nx = pooled.shape[-2:]
-    affine = matrices[:, :, :2] * (windows / factor)[:, None, None, None] / np.array([[nx], [ny]])
-    affine[..., 2] += 2.0 * np.array([offset_x / nx, offset_y / ny])
-    theta = torch.from_numpy(affine).float().to(images.device)[:, :, None, None]
-    u = (2.0 * torch.arange(size_pix, device=images.device) + 1.0) / size_pix - 1.0
-    position = theta[..., 0] * u[:, None] + theta[..., 1] * u[:, None, None] + theta[..., 2]
-    # The views of an image lie one above the other, so that the image is read from one place.
-    grid = position.reshape(len(images), num_views * size_pix, size_pix, 2)
-    views = functional.grid_sample(pooled, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
-    return views.reshape(*images.shape[:2], num_views, size_pix, size_pix).permute(2, 0, 1, 3, 4)
-
-
-def _pool(images: Tensor, factor: int) -> tuple[Tensor, tuple[float, float]]:
-    """Average over blocks, symmetric about the image's centre where the sizes allow it.
-
-    Returns:
-        The averages, and where the image's centre lies from theirs, in their pixels along (y, x).
-    """
-    if factor == 1:
-        return images, (0.0, 0.0)
-    before, after, offsets = [0, 0], [0, 0], [0.0, 0.0]
-    for axis, size in enumerate(images.shape[-2:]):
-        added = -size % factor
-        added += factor if added % 2 and factor % 2 else 0
-        before[axis], after[axis] = added // 2, added - added // 2
-        offsets[axis] = (before[axis] - added / 2) / factor
-    if any(after):
-        images = functional.pad(images, (before[1], after[1], before[0], after[0]))
-    return functional.avg_pool2d(images, factor), (offsets[0], offsets[1])
 
 
 def _tensor(values: NDArray[Any] | Tensor, device: torch.device | str) -> Tensor:

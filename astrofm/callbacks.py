@@ -1,0 +1,140 @@
+"""What happens around the steps of training: the objective's own ending, watching, checkpoints, stopping."""
+
+from __future__ import annotations
+
+__all__ = ["AfterStep", "Checkpoints", "EpochProbe", "Keeper", "StopOnSignal", "Watch"]
+
+import math
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.callbacks import Callback
+
+from astrofm.data.batch import Batch
+from astrofm.data.loader import Loader
+from astrofm.interruption import SignalWatch
+from astrofm.listener import Listener, Pace, StepInfo
+from astrofm.model import ModelCard
+from astrofm.run import CARD_KEY
+
+EpochProbe = Callable[[int], Mapping[str, float]]
+"""Called after each epoch with its number, from 1; returns values worth logging."""
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """Where the state goes and how often.
+
+    Attributes:
+        path: File of the newest state.
+        every_steps: Steps from one to the next.
+        card: Makes the model's card as it is at a step; stored beside the weights, so that a stopped run can serve.
+    """
+
+    path: Path
+    every_steps: int
+    card: Callable[[int], ModelCard]
+
+
+class AfterStep(Callback):
+    """Ends the step; the first callback, so that the others report and save it whole.
+
+    Lightning calls the module's own ``on_train_batch_end`` after those of all callbacks.
+    """
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        """Let the objective end the step."""
+        pl_module.after_step(trainer.global_step)
+
+
+class Watch(Callback):
+    """Measures the pace, runs the probe and tells the listeners."""
+
+    def __init__(self, listeners: Sequence[Listener], probe: EpochProbe | None, loader: Loader) -> None:
+        self._listeners = listeners
+        self._probe = probe
+        self._steps_per_epoch = len(loader)
+        self._pace = Pace()
+        self._learning_rate = math.nan
+        self.last_metrics: dict[str, float] = {}
+
+    def wait_share(self) -> float:
+        """Return the share of the time of the steps that they waited for their batch."""
+        return self._pace.overall_wait_share()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the last value of everything logged, which a run continued after its last step reports."""
+        return {"last_metrics": self.last_metrics}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take over the last values of the run that is continued."""
+        self.last_metrics = state_dict["last_metrics"]
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        """Begin to measure the pace."""
+        self._pace = Pace()
+
+    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Batch, batch_idx: int) -> None:
+        """Note that the batch has come."""
+        self._pace.data_arrived()
+        # Before the step: after it the schedule has moved on.
+        self._learning_rate = trainer.optimizers[0].param_groups[0]["lr"]
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        """Tell the listeners of the step."""
+        step = trainer.global_step
+        self._pace.step_done(batch.size)
+        epoch, within = divmod(step - 1, self._steps_per_epoch)
+        metrics = {name: float(value) for name, value in pl_module.metrics.items()}
+        metrics["learning_rate"] = self._learning_rate
+        if self._probe is not None and within == self._steps_per_epoch - 1:
+            metrics.update(self._probe(epoch + 1))
+            self._pace.pause()
+        self.last_metrics = {**self.last_metrics, **metrics}
+        info = StepInfo(step, pl_module.num_steps, epoch, metrics, self._pace.rate(), self._pace.wait_share())
+        for listener in self._listeners:
+            listener.on_step(info)
+
+
+class Keeper(Callback):
+    """Saves the state every few steps, when asked to stop, and at the end; a file is replaced only by a whole one."""
+
+    def __init__(self, checkpoints: Checkpoints | None) -> None:
+        self._checkpoints = checkpoints
+
+    def on_save_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
+        """Put the card of the model beside its weights."""
+        if self._checkpoints is not None:
+            checkpoint[CARD_KEY] = self._checkpoints.card(trainer.global_step).model_dump_json()
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        """Save where it is due."""
+        # Always here: once Lightning has left the epoch for a stop, it takes the rest of it for done.
+        is_last = trainer.should_stop or trainer.global_step == trainer.max_steps
+        if self._checkpoints is not None and (is_last or trainer.global_step % self._checkpoints.every_steps == 0):
+            self._save(trainer, self._checkpoints)
+
+    def _save(self, trainer: Any, checkpoints: Checkpoints) -> None:
+        """Write the state to a new file and put it in place of the old one."""
+        partial = checkpoints.path.with_suffix(".partial")
+        trainer.save_checkpoint(partial)
+        os.replace(partial, checkpoints.path)  # noqa: PTH105 - the atomic replacement is the point
+
+
+class StopOnSignal(Callback):
+    """Turns a noted signal into a stop at the end of the step."""
+
+    def __init__(self, watch: SignalWatch) -> None:
+        self._watch = watch
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        """Watch the signals from here on."""
+        self._watch.watch_all()
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        """Stop after a signal."""
+        if self._watch.received is not None:
+            trainer.should_stop = True
