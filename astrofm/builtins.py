@@ -16,20 +16,45 @@ if TYPE_CHECKING:
 
 @hookimpl
 def register_views(register: Callable[[ViewPart], None]) -> None:
-    """Register rotate, flip, zoom, shift, jitter, blur and noise."""
+    """Register the views: physical, geometric, photometric, radio artefacts."""
+    from astrofm.views.artefacts import Sidelobes, SidelobesConfig, Stripes, StripesConfig
     from astrofm.views.base import ViewPart
     from astrofm.views.blur import Blur, BlurConfig
-    from astrofm.views.geometry import Flip, FlipConfig, Rotate, RotateConfig, Shift, ShiftConfig, Zoom, ZoomConfig
+    from astrofm.views.dim import Dim, DimConfig
+    from astrofm.views.dust import Dust, DustConfig
+    from astrofm.views.geometry import (
+        Flip,
+        FlipConfig,
+        Rotate,
+        RotateConfig,
+        Shift,
+        ShiftConfig,
+        Size,
+        SizeConfig,
+        Zoom,
+        ZoomConfig,
+    )
+    from astrofm.views.grayscale import Grayscale, GrayscaleConfig
     from astrofm.views.noise import Noise, NoiseConfig
     from astrofm.views.photometry import Jitter, JitterConfig
+    from astrofm.views.psf import PSF, PSFConfig
+    from astrofm.views.sky_noise import SkyNoise, SkyNoiseConfig
 
+    register(ViewPart("dust", DustConfig, Dust))
+    register(ViewPart("sky-noise", SkyNoiseConfig, SkyNoise))
+    register(ViewPart("psf", PSFConfig, PSF))
+    register(ViewPart("dim", DimConfig, Dim))
     register(ViewPart("rotate", RotateConfig, Rotate))
     register(ViewPart("flip", FlipConfig, Flip))
     register(ViewPart("zoom", ZoomConfig, Zoom))
+    register(ViewPart("size", SizeConfig, Size))
     register(ViewPart("shift", ShiftConfig, Shift))
     register(ViewPart("jitter", JitterConfig, Jitter))
+    register(ViewPart("grayscale", GrayscaleConfig, Grayscale))
     register(ViewPart("blur", BlurConfig, Blur))
     register(ViewPart("noise", NoiseConfig, Noise))
+    register(ViewPart("sidelobes", SidelobesConfig, Sidelobes))
+    register(ViewPart("stripes", StripesConfig, Stripes))
 
 
 @hookimpl

@@ -251,7 +251,8 @@ def _look(store: CutoutStore, row: int) -> NDArray[np.generic]:
     whole: NDArray[np.generic] = store.read([row])[0]
     if store.product.dtype != "uint8":
         stretch = Stretch(store.product.input.stretch)
-        whole = stretch(torch.from_numpy(whole[None]), torch.from_numpy(store.measured("rms")[[row]])).numpy()[0]
+        rms, ebv = (torch.from_numpy(store.measured(name)[[row]]) for name in ("rms", "ebv"))
+        whole = stretch(torch.from_numpy(whole[None]), rms, ebv=ebv).numpy()[0]
     if store.card.domain == "optical":
         return whole
     ny, nx = whole.shape[1:]

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from astrofm import plugins
+from astrofm.card import Beam, SurveyCard
 from astrofm.contract import Channel, InputContract, Range
 from astrofm.data.batch import Batch
 from astrofm.data.crossmatch import near
@@ -30,7 +31,7 @@ from astrofm.data.store import CutoutStore
 from astrofm.data.supervision import Labels, is_labelled, read_labels
 from astrofm.errors import ContractError, DataError
 from astrofm.parts import checked_settings
-from astrofm.recipe import Exclusion, Recipe
+from astrofm.recipe import Exclusion, Recipe, SurveyChoice
 from astrofm.views.base import View
 from astrofm.views.pipeline import ViewPipeline
 from astrofm.views.stretch import InputPlan
@@ -84,12 +85,13 @@ def make_pipeline(
     )
 
 
-def plan_run(recipe: Recipe, stores: Mapping[str, CutoutStore]) -> Plan:
+def plan_run(recipe: Recipe, stores: Mapping[str, CutoutStore], *, is_checked: bool = True) -> Plan:
     """Choose the rows and inputs of a run.
 
     Args:
         recipe: The run.
         stores: Store of each survey the recipe trains on or excludes, by name.
+        is_checked: Refuse input that is far from zero mean and unit spread, see :func:`check_normalisation`.
 
     Raises:
         DataError: If nothing is left to train on.
@@ -104,7 +106,7 @@ def plan_run(recipe: Recipe, stores: Mapping[str, CutoutStore]) -> Plan:
     for name, store in training.items():
         contract.check_bands(name, store.card.band_names)
         contract.check_scale(name, field_of_view_arcsec(store))
-        rows = rows_of_splits(store, chosen[name])
+        rows = _chosen_rows(store, choices[name])
         kept = rows[~_near_excluded(store, rows, recipe.data.exclude, stores)]
         excluded[name] = len(rows) - len(kept)
         own = {} if labels is None else {labels.column: columns[name][kept]}
@@ -122,7 +124,8 @@ def plan_run(recipe: Recipe, stores: Mapping[str, CutoutStore]) -> Plan:
     inputs = {name: input_plan(store) for name, store in training.items()}
     is_mock = any(store.is_mock for store in training.values())
     plan = Plan(contract, tuple(feed for feed in feeds if len(feed.rows)), inputs, excluded, is_mock, labels)
-    check_normalisation(plan.contract, plan.inputs, plan.feeds)
+    if is_checked:
+        check_normalisation(plan.contract, plan.inputs, plan.feeds)
     return plan
 
 
@@ -155,7 +158,18 @@ def input_plan(store: CutoutStore) -> InputPlan:
         mean=given.mean,
         std=given.std,
         pixel_scale_arcsec=store.card.pixel_scale_of(store.product_name),
+        bands=store.card.bands,
+        unit=store.product.unit,
+        beam=_beam_of(store.card),
     )
+
+
+def _beam_of(card: SurveyCard) -> Beam | None:
+    """Return the beam of a survey, or its PSF as a round one; None where unknown."""
+    if card.beam is not None:
+        return card.beam.value
+    fwhm_arcsec = None if card.psf_fwhm_arcsec is None else card.psf_fwhm_arcsec.value
+    return None if fwhm_arcsec is None else Beam(bmaj_arcsec=fwhm_arcsec, bmin_arcsec=fwhm_arcsec)
 
 
 def field_of_view_arcsec(store: CutoutStore) -> float | None:
@@ -172,6 +186,21 @@ def field_of_view_arcsec(store: CutoutStore) -> float | None:
 def rows_of_splits(store: CutoutStore, splits: Sequence[str]) -> NDArray[np.int64]:
     """Return the rows of a store that belong to some splits, in order."""
     return np.flatnonzero(np.isin(store.catalog.column("split"), list(splits))).astype(np.int64)
+
+
+def _chosen_rows(store: CutoutStore, choice: SurveyChoice) -> NDArray[np.int64]:
+    """Return the rows of the splits of a choice, without those outside its limits."""
+    rows = rows_of_splits(store, choice.splits)
+    for name, (least, greatest) in choice.limits.items():
+        if name not in store.catalog.columns or store.catalog.column(name).dtype.kind not in "fiu":
+            raise DataError(
+                f"the recipe limits {store.card.name!r} by the column {name!r}, and its store has no such column of "
+                f"numbers; its columns: {', '.join(store.catalog.columns)}"
+            )
+        values = store.catalog.column(name)[rows].astype(np.float64)
+        low, high = -np.inf if least is None else least, np.inf if greatest is None else greatest
+        rows = rows[(values >= low) & (values <= high)]
+    return rows
 
 
 def _labels(

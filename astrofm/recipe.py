@@ -55,6 +55,9 @@ class SurveyChoice(_Frozen):
     splits: tuple[Literal["train", "val", "test"], ...] = ("train",)
     weight: float | None = Field(default=None, gt=0)
     """Share of each batch, in proportion to the weights of the other surveys; None for all: as their cutouts are."""
+    limits: dict[str, tuple[float | None, float | None]] = {}
+    """Columns of the store's catalogue, and the least and greatest value of a row that takes part; null: no limit. Rows
+    whose value is unknown take no part."""
 
     @model_validator(mode="before")
     @classmethod
@@ -122,11 +125,28 @@ class TrainingSection(_Frozen):
     deterministic: bool = False
     """Bitwise the same on a GPU; on the CPU it always is."""
     checkpoint_every_steps: int = Field(default=100, gt=0)
+    gradient_clip_norm: float | None = Field(default=None, gt=0)
+    """Largest norm of the gradient of all trained parameters together; null: the gradient as it comes."""
+    accumulate_batches: int = Field(default=1, gt=0)
+    """Small batches that go through the networks one after the other and make the one batch of a step."""
+    collapse_spread: float = Field(default=0.1, ge=0)
+    """Spread of the projection, 1 where directions are isotropic, below which it counts as collapsed; 0: never."""
+    collapse_steps: int = Field(default=200, gt=0)
+    """Steps that the spread must stay below that before the run is stopped."""
 
     @model_validator(mode="after")
     def _ends(self) -> Self:
         if self.max_epochs is None and self.max_steps is None:
             raise ValueError("give max_epochs or max_steps, else the run never ends")
+        return self
+
+    @model_validator(mode="after")
+    def _small_batches_are_equal(self) -> Self:
+        if self.batch_size % self.accumulate_batches or self.batch_size == self.accumulate_batches:
+            raise ValueError(
+                f"a batch_size of {self.batch_size} cannot be made of {self.accumulate_batches} equal small batches "
+                "(accumulate_batches) of 2 cutouts or more"
+            )
         return self
 
 
@@ -152,6 +172,8 @@ class Recipe(_Frozen):
     objective: NamedPart
     training: TrainingSection
     probes: tuple[ProbeSettings, ...] = ()
+    force: bool = False
+    """Whether to run although a view destroys what the objective measures, as colour jitter does for redshifts."""
 
     @classmethod
     def find(cls, name_or_path: str) -> Path:

@@ -99,6 +99,29 @@ def test_only_the_splits_of_the_recipe_are_trained_on(radio_recipe, radio_card_f
     assert not plan.is_mock
 
 
+def limited(radio_recipe, card, **limits):
+    return recipe_for(radio_recipe, card, surveys=[{"name": str(card), "limits": limits}])
+
+
+def test_only_rows_within_the_limits_of_the_recipe_are_trained_on(radio_recipe, radio_card_folder, radio_store):
+    """RA of source i is 10 + i degrees, its label i modulo 2; every third is in the test split."""
+    stores = {"test-field": CutoutStore.open(radio_store)}
+    card = radio_card_folder / "card.yaml"
+    train = [row for row in range(36) if row % 3]
+    for limits, is_within in [
+        ({"ra": [20.0, None]}, lambda row: row >= 10),
+        ({"ra": [None, 29.5]}, lambda row: row <= 19),
+        ({"ra": [12.0, 40.0], "label": [1, 1]}, lambda row: 2 <= row <= 30 and row % 2),
+    ]:
+        plan = plan_run(limited(radio_recipe, card, **limits), stores)
+        np.testing.assert_array_equal(plan.feeds[0].rows, [row for row in train if is_within(row)])
+        assert plan.excluded == {"test-field": 0}
+    with pytest.raises(DataError, match=r"limits 'test-field' by the column 'las'.*its columns: id_str, ra, dec"):
+        plan_run(limited(radio_recipe, card, las=[25, None]), stores)
+    with pytest.raises(DataError, match="by the column 'id_str', and its store has no such column of numbers"):
+        plan_run(limited(radio_recipe, card, id_str=[25, None]), stores)
+
+
 def test_weights_and_labels_of_the_recipe_reach_the_feeds(radio_recipe, neighbours):
     cards, stores = neighbours
     surveys = [{"name": str(cards[0]), "weight": 3.0}, {"name": str(cards[1]), "weight": 1.0}]

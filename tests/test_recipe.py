@@ -46,7 +46,7 @@ def test_what_it_prints_spells_out_every_default(file):
     printed = yaml.safe_load(Recipe.load(str(file)).to_yaml())
     assert printed["training"]["checkpoint_every_steps"] == 100
     assert printed["training"]["optimizer"]["name"] == "adamw"
-    assert printed["data"]["surveys"][0] == {"name": "alpha", "splits": ["train"], "weight": None}
+    assert printed["data"]["surveys"][0] == {"name": "alpha", "splits": ["train"], "weight": None, "limits": {}}
     assert printed["probes"][0]["num_neighbours"] == 20
 
 

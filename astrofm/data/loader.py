@@ -264,4 +264,6 @@ def _meta_of(feed: Feed) -> dict[str, NDArray[np.float64]]:
     common = store.card.pixel_scale_of(store.product_name)
     if common is not None:
         pixel_scale = np.where(np.isnan(pixel_scale), common, pixel_scale)
-    return {"rms": store.measured("rms")[rows], "pixel_scale": pixel_scale}
+    wanted = ("bmaj", "bmin", "bpa", "orientation_deg", *(f"rms_{band}" for band in store.card.band_names))
+    found = [name for name in wanted if name in store.catalog.columns]
+    return {"pixel_scale": pixel_scale} | {name: store.measured(name)[rows] for name in ("rms", "ebv", *found)}

@@ -172,11 +172,12 @@ class CutoutStore:
         if name not in self.card.stretches:
             raise one_of("stretch", name, self.card.stretches)
         images = torch.from_numpy(self.read(rows).astype(np.float32, copy=False))
-        rms = self.measured("rms")[rows if isinstance(rows, slice) else _row_numbers(rows, len(self))]
+        chosen = rows if isinstance(rows, slice) else _row_numbers(rows, len(self))
+        rms, ebv = (torch.from_numpy(self.measured(column)[chosen]) for column in ("rms", "ebv"))
         mask = self.read_mask(rows)
         hidden = None if mask is None else torch.from_numpy(mask)
         steps = self.card.stretches[name]
-        stretched: NDArray[Any] = Stretch(steps)(images, torch.from_numpy(rms), hidden).numpy()
+        stretched: NDArray[Any] = Stretch(steps)(images, rms, hidden, ebv).numpy()
         return stretched.astype(np.uint8) if steps[-1].name == "uint8" else stretched
 
     def measured(self, name: str) -> NDArray[np.float64]:

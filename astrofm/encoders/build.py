@@ -1,4 +1,4 @@
-"""Encoders: timm architectures by name, with the stem that radio work uses."""
+"""Encoders: timm architectures by name, with the stems that work on small images uses."""
 
 from __future__ import annotations
 
@@ -23,9 +23,10 @@ class EncoderConfig(BaseModel):
 
     name: str
     """Architecture, as timm names it."""
-    stem: Literal["timm", "3x3"] = "timm"
+    stem: Literal["timm", "3x3", "7x7-s1"] = "timm"
     """First convolution: timm's own, or 3x3 with stride 1 as Slijepcevic et al. 2024 (arXiv 2305.16127) use for small
-    radio images; the max-pooling after it stays."""
+    radio images, where the max-pooling after it stays, or 7x7 with stride 1 and no max-pooling as Hayat et al. 2021
+    (arXiv 2101.04293) use for galaxies of 64 px: the first block sees every pixel, at 16 times the work."""
     size_pix: int | None = None
     """Side of the input, for architectures that take one size only; null: timm's for the architecture."""
 
@@ -52,8 +53,8 @@ def build_encoder(config: EncoderConfig, num_channels: int, seed: int = 0) -> nn
         # Not torch.manual_seed, which also seeds the generators of the GPUs.
         torch.default_generator.manual_seed(seed)
         encoder = _create(config, num_channels)
-        if config.stem == "3x3":
-            encoder.conv1 = _small_stem(encoder, config.name)
+        if config.stem != "timm":
+            _change_stem(encoder, config)
     encoder.embed_dim = encoder.head_hidden_size or encoder.num_features
     return encoder
 
@@ -78,16 +79,19 @@ def _create(config: EncoderConfig, num_channels: int) -> nn.Module:
         raise
 
 
-def _small_stem(encoder: nn.Module, name: str) -> nn.Conv2d:
+def _change_stem(encoder: nn.Module, config: EncoderConfig) -> None:
     conv = getattr(encoder, "conv1", None)
     if not isinstance(conv, nn.Conv2d):
         raise RecipeError(
-            f"stem '3x3' replaces the first convolution of a ResNet and {name!r} has no single 'conv1': "
-            "choose resnet18, resnet50 or the like, or stem 'timm'"
+            f"stem {config.stem!r} replaces the first convolution of a ResNet and {config.name!r} has no single "
+            "'conv1': choose resnet18, resnet50 or the like, or stem 'timm'"
         )
-    small = nn.Conv2d(conv.in_channels, conv.out_channels, kernel_size=3, stride=1, padding=1, bias=False)
+    size = 3 if config.stem == "3x3" else 7
+    small = nn.Conv2d(conv.in_channels, conv.out_channels, size, stride=1, padding=size // 2, bias=False)
     nn.init.kaiming_normal_(small.weight, mode="fan_out", nonlinearity="relu")
-    return small
+    encoder.conv1 = small
+    if config.stem == "7x7-s1":
+        encoder.maxpool = nn.Identity()
 
 
 def layer_groups(encoder: nn.Module) -> list[list[nn.Parameter]]:

@@ -52,6 +52,8 @@ class View(ABC):
     stage: ClassVar[Stage]
     invariance: ClassVar[str]
     """What a network trained with this view learns to ignore, in the astronomer's words."""
+    destroys: ClassVar[frozenset[str]] = frozenset()
+    """What of it some measurement needs, so that its recipes are refused: ``colour`` for redshifts."""
 
     @abstractmethod
     def draw(self, rng: np.random.Generator, num: int) -> NDArray[np.float32]:
@@ -90,9 +92,11 @@ class Sky:
         rms: Noise in the unit of the pixels, NaN where unknown. Shape: (batch, channel).
         fwhm_arcsec: Beam or PSF: major and minor full width at half maximum, NaN where unknown. Shape: (batch, channel,
             2).
-        position_angle_deg: Of the major axis, from north through east; 0 where round. Shape: (batch, channel).
+        position_angle_deg: Of the major axis, from +y towards -x: from north through east in an upright image, and a
+            turned one's own turn is already taken off; 0 where round. Shape: (batch, channel).
         ebv: Reddening E(B-V) of the Galaxy that is still in the pixels; 0 where it was corrected for, NaN where
             unknown. Shape: (batch,).
+        wavelengths_nm: Of each band; None of a band that its card places by frequency.
     """
 
     bands: tuple[str, ...]
@@ -102,6 +106,7 @@ class Sky:
     fwhm_arcsec: Tensor
     position_angle_deg: Tensor
     ebv: Tensor
+    wavelengths_nm: tuple[float | None, ...] = ()
 
 
 class PhysicalView(View):
@@ -113,8 +118,11 @@ class PhysicalView(View):
     def apply(self, images: Tensor, parameters: Tensor, sky: Sky) -> tuple[Tensor, Sky]:
         """Return the changed images and what is known of them now; the input is left as it was.
 
+        What a row becomes may depend on that row alone: batches are put together differently on other ranks.
+
         Args:
-            images: Shape: (batch, channel, y, x).
+            images: 0 where nothing was observed, which is restored after the last physical view. Shape: (batch,
+                channel, y, x).
             parameters: Rows of :meth:`draw`, on the device of the images. Shape: (batch, parameters).
             sky: What is known of the images.
 

@@ -1,4 +1,4 @@
-"""Views that move pixels: rotation, flip, zoom and shift, each as a matrix for the one resampling.
+"""Views that move pixels: rotation, flip, zoom, size and shift, each as a matrix for the one resampling.
 
 Matrices act on (x, y, 1) with the origin at the centre of the field of view and 1 at its edge, and say where a pixel
 of the result lies in the image before the view.
@@ -13,6 +13,8 @@ __all__ = [
     "RotateConfig",
     "Shift",
     "ShiftConfig",
+    "Size",
+    "SizeConfig",
     "Zoom",
     "ZoomConfig",
 ]
@@ -139,13 +141,51 @@ class Zoom(GeometryView):
         return _matrix(width, zero, x, zero, height, y)
 
 
+class SizeConfig(BaseModel):
+    """Larger and smaller sources; the default is that of Stein et al. 2021 (arXiv 2110.00023)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    factor: tuple[float, float] = (0.9, 1.1)
+    """Range of the factor by which a source grows; below 1 the field shows sky from beyond its edges."""
+
+    @model_validator(mode="after")
+    def _range_is_ordered(self) -> Self:
+        if not 0 < self.factor[0] <= self.factor[1]:
+            raise ValueError(f"factor is a range of positive numbers, got {self.factor}")
+        return self
+
+
+class Size(GeometryView):
+    """Scale about the centre of the field of view, by a factor drawn uniformly; surface brightness stays."""
+
+    stage: ClassVar[Stage] = Stage.GEOMETRY
+    invariance: ClassVar[str] = "angular size"
+
+    def __init__(self, config: SizeConfig) -> None:
+        self.config = config
+
+    def draw(self, rng: np.random.Generator, num: int) -> NDArray[np.float32]:
+        """Draw factors. Shape: (num, 1)."""
+        return rng.uniform(*self.config.factor, (num, 1)).astype(np.float32)
+
+    def matrix(self, parameters: Tensor) -> Tensor:
+        """Return scalings by the inverse of the factor. Shape: (batch, 3, 3)."""
+        scale = 1.0 / parameters[:, 0].double()
+        zero = torch.zeros_like(scale)
+        return _matrix(scale, zero, zero, zero, scale, zero)
+
+
 class ShiftConfig(BaseModel):
     """Off-centre pointing: catalogue positions are not the centres of extended sources."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     max_fraction: float = Field(default=0.05, ge=0, le=0.5)
-    """Largest shift along each axis, as a share of the field of view."""
+    """Largest shift along each axis, as a share of the field of view.
+
+    The jitter crop of Hayat et al. 2021 (arXiv 2101.04293), 7 of 64 pixels either way, is 7 / 64 = 0.109375.
+    """
 
 
 class Shift(GeometryView):

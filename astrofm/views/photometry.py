@@ -1,12 +1,13 @@
-"""Jitter of brightness, contrast and saturation on the stretched image."""
+"""Jitter of brightness, contrast, saturation and hue on the stretched image."""
 
 from __future__ import annotations
 
-__all__ = ["Jitter", "JitterConfig"]
+__all__ = ["Jitter", "JitterConfig", "turn_hue"]
 
 from typing import ClassVar, Self
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
@@ -27,6 +28,8 @@ class JitterConfig(BaseModel):
     contrast: float = Field(default=0.4, ge=0)
     saturation: float = Field(default=0.0, ge=0)
     """Of images with several bands only."""
+    hue: float = Field(default=0.0, ge=0, le=0.5)
+    """Largest turn of the hue either way, as a share of the circle of colours; of images with three bands only."""
     p: float = Field(default=0.8, ge=0, le=1)
     """Probability that a view is changed at all."""
     clip: tuple[float, float] | None = None
@@ -40,36 +43,93 @@ class JitterConfig(BaseModel):
 
 
 class Jitter(PixelView):
-    """Multiply by a factor, then stretch about the image's mean, then about each pixel's mean over the bands."""
+    """Change brightness, contrast, saturation and hue, always in this order (torchvision shuffles it).
+
+    Multiply by a factor, then stretch about the image's mean, then about each pixel's mean over the bands, then turn
+    the hue. The clip comes once, at the end.
+    """
 
     stage: ClassVar[Stage] = Stage.PHOTOMETRY
     invariance: ClassVar[str] = "brightness and colour"
+    destroys: ClassVar[frozenset[str]] = frozenset({"colour"})
 
     def __init__(self, config: JitterConfig) -> None:
         self.config = config
 
     def draw(self, rng: np.random.Generator, num: int) -> NDArray[np.float32]:
-        """Draw the factors of brightness, contrast and saturation, 1 where unchanged. Shape: (num, 3)."""
+        """Draw the factors of brightness, contrast and saturation, 1 where unchanged, and the turn of the hue.
+
+        Returns:
+            Shape: (num, 4); the turn is 0 where unchanged.
+        """
         is_changed = rng.random((num, 1)) < self.config.p
         strength = np.array([self.config.brightness, self.config.contrast, self.config.saturation])
         factors = rng.uniform(np.maximum(0.0, 1.0 - strength), 1.0 + strength, (num, 3))
-        return np.where(is_changed, factors, 1.0).astype(np.float32)
+        # Drawn last, so that a hue leaves the other factors as they are without one.
+        turn = rng.uniform(-self.config.hue, self.config.hue, (num, 1))
+        return np.where(is_changed, np.concatenate([factors, turn], axis=1), [1.0, 1.0, 1.0, 0.0]).astype(np.float32)
 
     def apply(self, images: Tensor, parameters: Tensor) -> Tensor:
-        """Return the changed images; those with all factors 1 come back as they were, if within ``clip``.
+        """Return the changed images; those with factors 1 and turn 0 come back as they were, if within ``clip``.
 
         Raises:
-            RecipeError: If saturation is asked of images with one band.
+            RecipeError: If saturation is asked of images with one band, or hue of images without three.
         """
-        if self.config.saturation > 0 and images.shape[1] == 1:
+        self._check(images.shape[1])
+        brightness, contrast, saturation = parameters[:, :3].to(images.dtype)[:, :, None, None, None].unbind(dim=1)
+        # All three are linear in the pixel, the mean over its bands and the mean of the image: one pass does them.
+        gain = brightness * contrast
+        if self.config.saturation > 0:
+            grey = images.mean(dim=1, keepdim=True)
+            offset = grey * (gain * (1.0 - saturation)) + _mean(grey) * (brightness * (1.0 - contrast))
+            gain = gain * saturation
+        else:
+            offset = _mean(images) * (brightness * (1.0 - contrast))
+        images = torch.addcmul(offset, images, gain)
+        if self.config.hue > 0:
+            rows = parameters[:, 3].nonzero()[:, 0]
+            images[rows] = turn_hue(images[rows], parameters[rows, 3])
+        return images if self.config.clip is None else images.clamp_(*self.config.clip)
+
+    def _check(self, num_channels: int) -> None:
+        if self.config.saturation > 0 and num_channels == 1:
             raise RecipeError(
                 f"jitter with saturation {self.config.saturation:g} mixes bands and these images have one: set it to 0"
             )
-        brightness, contrast, saturation = parameters.to(images.dtype)[:, :, None, None, None].unbind(dim=1)
-        images = images * brightness
-        mean = images.mean(dim=(1, 2, 3), keepdim=True)
-        images = images * contrast + mean * (1.0 - contrast)
-        if self.config.saturation > 0:
-            grey = images.mean(dim=1, keepdim=True)
-            images = images * saturation + grey * (1.0 - saturation)
-        return images if self.config.clip is None else images.clamp(*self.config.clip)
+        if self.config.hue > 0 and num_channels != 3:
+            raise RecipeError(
+                f"jitter with hue {self.config.hue:g} takes three bands as red, green and blue and these images have "
+                f"{num_channels}: set it to 0"
+            )
+
+
+def _mean(images: Tensor) -> Tensor:
+    return images.mean(dim=(1, 2, 3), keepdim=True)
+
+
+def turn_hue(images: Tensor, turn: Tensor) -> Tensor:
+    """Turn the hue of HSV colours and leave saturation and value (Smith 1978, doi:10.1145/965139.807361).
+
+    The largest and the smallest of the three bands stay what they are, so that images need not lie in [0, 1].
+
+    Args:
+        images: Red, green and blue. Shape: (batch, 3, y, x).
+        turn: Share of the circle, positive from red to green. Shape: (batch,).
+
+    Returns:
+        Shape: (batch, 3, y, x).
+    """
+    red, green, blue = images.unbind(dim=1)
+    low = torch.minimum(torch.minimum(red, green), blue)
+    high = torch.maximum(torch.maximum(red, green), blue)
+    chroma = high - low
+    from_green, from_blue = (blue - red).add_(chroma, alpha=2.0), (red - green).add_(chroma, alpha=4.0)
+    sixths = torch.where(high == red, green - blue, torch.where(high == green, from_green, from_blue))
+    sixths.div_(chroma.masked_fill(chroma == 0, 1.0)).add_(6.0 * turn[:, None, None])
+    sixths -= torch.floor(sixths / 6.0).mul_(6.0)
+    turned = torch.empty_like(images)
+    # Each band is a trapezoid around the circle: red is highest at 0, green at 2, blue at 4 sixths.
+    torch.sub(sixths, 3.0, out=turned[:, 0]).abs_().sub_(1.0)
+    torch.sub(sixths, 2.0, out=turned[:, 1]).abs_().neg_().add_(2.0)
+    torch.sub(sixths, 4.0, out=turned[:, 2]).abs_().neg_().add_(2.0)
+    return turned.clamp_(0.0, 1.0).mul_(chroma[:, None]).add_(low[:, None])

@@ -21,9 +21,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from astrofm.data.batch import Batch, Share
-from astrofm.errors import one_of
-from astrofm.views.base import GeometryView, PixelView, Stage, View, Views
+from astrofm.errors import PluginError, one_of
+from astrofm.views.base import GeometryView, PhysicalView, PixelView, Stage, View, Views
 from astrofm.views.resample import SCALE_TOLERANCE, resample
+from astrofm.views.sky import sky_of
 from astrofm.views.stretch import InputPlan, fill_missing
 
 # B = batch, n = cutouts of one share, V = views, C = channels, S = size of the input in pixels.
@@ -34,7 +35,8 @@ class _Parameters:
     """What was drawn for one batch.
 
     Attributes:
-        pixels: For each view and each pixel view its parameters, of this rank. Shape of each: (B, parameters).
+        pixels: For each view and each physical or pixel view its parameters, of this rank. Shape of each: (B,
+            parameters).
         matrices: Where each position of a view's field lies in the cutout's. Shape: (B, V, 3, 3).
         reach: Largest coordinate that any row of the global batch looks at; the edge of the field is 1.
     """
@@ -55,6 +57,9 @@ class ViewPipeline:
         field_of_view_arcsec: Side of the input on the sky; None: the whole cutout, as where a cutout's pixel scale is
             unknown. Of a cutout that is not square, the longer side.
         seed: Of all random parameters.
+
+    Raises:
+        PluginError: If a view's class does not go with its stage.
     """
 
     def __init__(
@@ -73,7 +78,13 @@ class ViewPipeline:
         self.size_pix = size_pix
         self.field_of_view_arcsec = field_of_view_arcsec
         self.seed = seed
-        self._has_physical = any(view.stage is Stage.PHYSICAL for view in self.views)
+        self._has_physical = any(isinstance(view, PhysicalView) for view in self.views)
+        for view in self.views:
+            if (view.stage is Stage.PHYSICAL) != isinstance(view, PhysicalView):
+                raise PluginError(
+                    f"the view {type(view).__name__} has the stage {view.stage.name}: a PhysicalView, and no other, "
+                    "acts in the stage PHYSICAL"
+                )
 
     @torch.no_grad()
     def __call__(self, batch: Batch, step: int, device: torch.device | str) -> Views:
@@ -94,7 +105,7 @@ class ViewPipeline:
         """
         drawn = self._draw(batch, step)
         images = self._resampled(batch, drawn, device)
-        images = self._apply(Stage.PHOTOMETRY, images, drawn.pixels)
+        images = self._photometry(images, drawn.pixels)
         return Views(
             images=tuple(self._standardised(batch, images).unbind(0)),
             row_ids=_tensor(batch.row_ids, device),
@@ -136,11 +147,11 @@ class ViewPipeline:
         reach = float(np.abs(matrices[..., :2, :]).sum(axis=-1).max())
         return _Parameters(tuple(pixels), matrices[mine], reach)
 
-    def _apply(self, stage: Stage, images: Tensor, pixels: Sequence[Mapping[int, Tensor]]) -> Tensor:
-        """Apply the pixel views of a stage. Shape of the images: (V, B, C, y, x)."""
+    def _photometry(self, images: Tensor, pixels: Sequence[Mapping[int, Tensor]]) -> Tensor:
+        """Apply the views of the stretched image. Shape of the images: (V, B, C, y, x)."""
         shape = images.shape
         for index, view in enumerate(self.views):
-            if view.stage is stage and isinstance(view, PixelView) and any(pixels):
+            if isinstance(view, PixelView):
                 parameters = torch.cat([of_branch[index] for of_branch in pixels]).to(images.device)
                 images = view.apply(images.reshape(-1, *shape[2:]), parameters).reshape(shape)
         return images
@@ -155,24 +166,46 @@ class ViewPipeline:
         """Return the resampled views of one store's cutouts. Shape: (V, n, C, S, S)."""
         plan = self._plan(share.survey)
         matrices = drawn.matrices[share.places]
-        rms = _tensor(share.meta["rms"], "cpu") if "rms" in share.meta else None
+        rms, ebv = (_tensor(share.meta[name], "cpu") if name in share.meta else None for name in ("rms", "ebv"))
         pixels, mask = self._needed(share, plan, drawn.reach)
         images = _tensor(pixels, device)
         missing = None if mask is None else _tensor(mask, device)
         if not self._has_physical or not any(drawn.pixels):
-            stretched = plan.steps(images, rms, missing)
+            stretched = plan.steps(images, rms, missing, ebv)
             return resample(stretched, self._windows(share, plan, stretched), matrices, self.size_pix)
-        images, _ = fill_missing(images.float(), missing)
-        of_share = [
-            {index: values[torch.from_numpy(share.places)] for index, values in of_branch.items()}
-            for of_branch in drawn.pixels
-        ]
-        physical = self._apply(Stage.PHYSICAL, images.expand(self.num_views, *images.shape), of_share)
-        stretched = torch.stack([plan.steps(of_branch, rms) for of_branch in physical])
+        images, is_missing = fill_missing(images.float(), missing)
+        # Dust that the stretch removes is removed here, once: physical views change images without it.
+        images, rms = self._observed(share, plan, plan.steps.deredden(images, ebv), is_missing, drawn.pixels)
+        stretched = plan.steps.stretch(images, rms)
+        stretched = stretched.reshape(self.num_views, -1, *stretched.shape[1:])
         windows = self._windows(share, plan, stretched[0])
         return torch.cat(
             [resample(stretched[v], windows, matrices[:, v : v + 1], self.size_pix) for v in range(self.num_views)]
         )
+
+    def _observed(
+        self, share: Share, plan: InputPlan, images: Tensor, missing: Tensor, pixels: Sequence[Mapping[int, Tensor]]
+    ) -> tuple[Tensor, Tensor]:
+        """Return what other observations would have seen, and the noise in it.
+
+        Args:
+            share: What the images come from.
+            plan: Facts of their survey.
+            images: In the product's unit. Shape: (n, C, y, x).
+            missing: True where nothing was observed. Shape: (n, C, y, x).
+            pixels: Parameters of each view.
+
+        Returns:
+            Shapes: (V * n, C, y, x) and (V * n, C).
+        """
+        sky = sky_of(share, plan, _pixel_scales(share, plan), images.device, self.num_views)
+        images = images.repeat(self.num_views, 1, 1, 1)
+        places = torch.from_numpy(share.places)
+        for index, view in enumerate(self.views):
+            if isinstance(view, PhysicalView):
+                parameters = torch.cat([of_branch[index][places] for of_branch in pixels]).to(images.device)
+                images, sky = view.apply(images, parameters, sky)
+        return images.masked_fill(missing.repeat(self.num_views, 1, 1, 1), 0.0), sky.rms
 
     def _plan(self, survey: str) -> InputPlan:
         if survey not in self.inputs:

@@ -1,13 +1,17 @@
 """One bilinear resampling of a batch: every geometry view, the field of view and the size of the input at once.
 
-Pixel centres lie at whole numbers and the window is centred on the array's centre, ``(n - 1) / 2``. Outside the cutout
-the stretched sky is 0. Where the field of view has at least twice the pixels of the input, the cutout is averaged over
-blocks of the whole part of that factor first.
+Pixel centres lie at whole numbers and the window is centred on the array's centre, ``(n - 1) / 2``, or half a pixel
+before it where only so the pixels of the input are pixels of the cutout. The outer half of a border pixel has its
+value; beyond the edge the result is 0, whatever the stretch makes of empty sky. Where the field of view has at least
+twice the pixels of the input, the cutout is averaged over blocks of the whole part of that factor first; blocks that
+reach over the edge take the border's pixels for what lies there.
 """
 
 from __future__ import annotations
 
 __all__ = ["SCALE_TOLERANCE", "resample"]
+
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -19,6 +23,9 @@ from torch.nn import functional
 
 SCALE_TOLERANCE = 1e-3
 """Relative difference up to which a cutout's pixel scale is its survey's; headers round it."""
+
+EDGE_TOLERANCE = 1e-5
+"""By how much a position may lie beyond the edge, of half a side, and count as on it: float32 rounds."""
 
 
 def resample(images: Tensor, windows: NDArray[np.float64], matrices: NDArray[np.float64], size_pix: int) -> Tensor:
@@ -53,13 +60,42 @@ def _sample(
     ny, nx = pooled.shape[-2:]
     affine = matrices[:, :, :2] * (windows / factor)[:, None, None, None] / np.array([[nx], [ny]])
     affine[..., 2] += 2.0 * np.array([offset_x / nx, offset_y / ny])
-    theta = torch.from_numpy(affine).float().to(images.device)[:, :, None, None]
-    u = (2.0 * torch.arange(size_pix, device=images.device) + 1.0) / size_pix - 1.0
-    position = theta[..., 0] * u[:, None] + theta[..., 1] * u[:, None, None] + theta[..., 2]
-    # The views of an image lie one above the other, so that the image is read from one place.
-    grid = position.reshape(len(images), num_views * size_pix, size_pix, 2)
-    views = functional.grid_sample(pooled, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+    if factor == 1:
+        affine[..., 2] -= _to_pixels(windows, size_pix, (ny, nx))[:, None] / np.array([nx, ny])
+    grid = _grid(torch.from_numpy(affine).float().to(images.device), size_pix)
+    views = functional.grid_sample(pooled, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    if np.abs(affine).sum(axis=-1).max() > 1.0:
+        x, y = grid.unbind(dim=-1)
+        views *= (torch.maximum(x.abs(), y.abs()) <= 1.0 + EDGE_TOLERANCE)[:, None]
     return views.reshape(*images.shape[:2], num_views, size_pix, size_pix).permute(2, 0, 1, 3, 4)
+
+
+def _to_pixels(windows: NDArray[np.float64], size_pix: int, shape: tuple[int, int]) -> NDArray[np.float64]:
+    """Return a pixel or none along (x, y): twice how far the window moves to have its pixels on those of the image.
+
+    Its centre lies between two of them where one of the sizes is odd and the other even. With pixels of one size that
+    would smooth the noise of every image that is not turned. Shape: (n, 2).
+    """
+    has_same_scale = np.abs(windows - size_pix) <= SCALE_TOLERANCE * size_pix
+    is_between = [(size - size_pix) % 2 for size in reversed(shape)]
+    return has_same_scale[:, None] * np.array(is_between, dtype=np.float64)
+
+
+def _grid(affine: Tensor, size_pix: int) -> Tensor:
+    """Return where each pixel of the views lies, the views of an image one above the other: it is read from one place.
+
+    Args:
+        affine: Shape: (n, V, 2, 3).
+        size_pix: Side of a view.
+
+    Returns:
+        (x, y) in units of half a side, each of the two contiguous in memory. Shape: (n, V * size_pix, size_pix, 2).
+    """
+    u = (2.0 * torch.arange(size_pix, device=affine.device) + 1.0) / size_pix - 1.0
+    of_axis = affine.transpose(1, 2).contiguous()  # what is computed from it takes over its order in memory
+    along_x, along_y, offset = of_axis[..., None, None, :].unbind(dim=-1)  # (n, 2, V, 1, 1)
+    position = (along_x * u + along_y * u[:, None]).add_(offset)
+    return position.flatten(2, 3).permute(0, 2, 3, 1)
 
 
 def _pool(images: Tensor, factor: int) -> tuple[Tensor, tuple[float, float]]:
@@ -77,5 +113,16 @@ def _pool(images: Tensor, factor: int) -> tuple[Tensor, tuple[float, float]]:
         before[axis], after[axis] = added // 2, added - added // 2
         offsets[axis] = (before[axis] - added / 2) / factor
     if any(after):
-        images = functional.pad(images, (before[1], after[1], before[0], after[0]))
-    return functional.avg_pool2d(images, factor), (offsets[0], offsets[1])
+        images = functional.pad(images, (before[1], after[1], before[0], after[0]), mode="replicate")
+    # Adding slices is several times faster on a CPU than torch's pooling.
+    rows = _sum([images[..., first::factor, :] for first in range(factor)])
+    blocks = _sum([rows[..., first::factor] for first in range(factor)])
+    return blocks.mul_(1.0 / factor**2), (offsets[0], offsets[1])
+
+
+def _sum(slices: Sequence[Tensor]) -> Tensor:
+    """Add two slices or more, one after the other."""
+    total = slices[0] + slices[1]
+    for further in slices[2:]:
+        total += further
+    return total

@@ -1,7 +1,8 @@
 """Stretches: from the brightness of a product to what a network sees, as named steps on batches.
 
 A stretch is a sequence of pure functions on ``(images, rms)``, run on the device the images are on. Each step is a
-class whose fields are its settings. Missing pixels become 0 in one place, :func:`fill_missing`.
+class whose fields are its settings. Missing pixels become 0 in one place, :func:`fill_missing`. The step
+``deredden``, which comes first, has a module of its own, :mod:`astrofm.views.deredden`.
 """
 
 from __future__ import annotations
@@ -12,14 +13,17 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
 
-from astrofm.card import Step
+from astrofm.card import Band, Beam, Step
 from astrofm.errors import ContractError, DataError, RecipeError, in_one_line, one_of
+from astrofm.views.deredden import DEREDDEN, Deredden
+
+S = TypeVar("S", bound=BaseModel)
 
 # B = batch, C = channels. Sizes are (ny, nx).
 
@@ -55,7 +59,7 @@ class StretchStep(BaseModel):
 
         Args:
             images: Shape: (B, C, y, x).
-            rms: Noise of each cutout in the unit of the product, float64. Shape: (B,).
+            rms: Noise of each cutout in the unit of the product. Shape: (B,) or, of each channel, (B, C).
         """
 
 
@@ -68,7 +72,7 @@ class SigmaClipFloor(StretchStep):
 
     def __call__(self, images: Tensor, rms: Tensor) -> Tensor:
         """Compare in the dtype of the images: the product with float64 rms is rounded once, as numpy does it."""
-        threshold = (self.k * rms).to(images.device, images.dtype)[:, None, None, None]
+        threshold = (self.k * rms).to(images.device, images.dtype).reshape(len(rms), -1, 1, 1)
         return torch.where(images <= threshold, 0.0, images)
 
 
@@ -186,22 +190,56 @@ class Stretch:
     Args:
         steps: As a survey card names them.
 
+    Attributes:
+        dereddening: The step ``deredden``, None where the stretch has none.
+
     Raises:
         UnknownNameError: If there is no step of a name.
-        RecipeError: If a step's settings are misspelt, missing or out of range.
+        RecipeError: If a step's settings are misspelt, missing or out of range, or steps do not go together.
     """
 
     def __init__(self, steps: Sequence[Step]) -> None:
-        self.steps = tuple(_parse(step) for step in steps)
+        first = 1 if steps and steps[0].name == DEREDDEN else 0
+        self.dereddening = _checked(Deredden, steps[0]) if first else None
+        self.steps = tuple(_parse(step) for step in steps[first:])
         self.is_pointwise = all(step.is_pointwise for step in self.steps)
         self.needs_rms = any(step.needs_rms for step in self.steps)
+        if self.dereddening is not None and self.needs_rms:
+            raise RecipeError(
+                f"the stretch has the steps {DEREDDEN} and sigma_clip_floor, and without dust each band has a noise of "
+                "its own: leave out one of them"
+            )
 
-    def __call__(self, images: Tensor, rms: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
-        """Return the stretched images, missing pixels taken as 0 before the first step.
+    def __call__(
+        self, images: Tensor, rms: Tensor | None = None, mask: Tensor | None = None, ebv: Tensor | None = None
+    ) -> Tensor:
+        """Return the stretched images: :meth:`deredden`, then :meth:`stretch`."""
+        return self.stretch(self.deredden(images, ebv), rms, mask)
+
+    def deredden(self, images: Tensor, ebv: Tensor | None = None) -> Tensor:
+        """Return the images without the Galaxy's dust, or as they are if the stretch has no such step.
 
         Args:
             images: In the unit of the product. Shape: (B, C, y, x).
-            rms: Noise of each cutout in the same unit, NaN where unknown. Shape: (B,).
+            ebv: E(B-V) of each cutout, NaN where unknown. Shape: (B,).
+
+        Returns:
+            Shape: (B, C, y, x).
+
+        Raises:
+            DataError: If the step needs the E(B-V) of a cutout and it is unknown.
+        """
+        if self.dereddening is None:
+            return images
+        unknown = torch.full((len(images),), torch.nan)
+        return self.dereddening(images, unknown if ebv is None else ebv)
+
+    def stretch(self, images: Tensor, rms: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
+        """Return what the steps after ``deredden`` make of images, missing pixels taken as 0 before the first.
+
+        Args:
+            images: In the unit of the product. Shape: (B, C, y, x).
+            rms: Noise of each cutout in the same unit, NaN where unknown. Shape: (B,) or, of each channel, (B, C).
             mask: True where a pixel is to be ignored. Shape: (B, y, x).
 
         Returns:
@@ -211,7 +249,7 @@ class Stretch:
             DataError: If a step needs the rms of a cutout and it is unknown.
         """
         rms = torch.full((len(images),), torch.nan, dtype=torch.float64) if rms is None else rms
-        unknown = int(torch.isnan(rms).sum()) if self.needs_rms else 0
+        unknown = int(torch.isnan(rms.reshape(len(rms), -1)).any(dim=1).sum()) if self.needs_rms else 0
         if unknown:
             raise DataError(
                 f"the stretch has a step sigma_clip_floor and {unknown} of {len(rms)} cutouts have no rms: "
@@ -226,10 +264,16 @@ class Stretch:
 
 
 def _parse(step: Step) -> StretchStep:
+    if step.name == DEREDDEN:
+        raise RecipeError(f"stretch step {DEREDDEN!r} comes first, before all others, and once")
     if step.name not in STEPS:
-        raise one_of("stretch step", step.name, STEPS)
+        raise one_of("stretch step", step.name, (DEREDDEN, *STEPS))
+    return _checked(STEPS[step.name], step)
+
+
+def _checked(kind: type[S], step: Step) -> S:
     try:
-        return STEPS[step.name].model_validate(step.settings)
+        return kind.model_validate(step.settings)
     except ValidationError as error:
         raise RecipeError(f"stretch step {step.name!r}: {in_one_line(error)}") from error
 
@@ -244,6 +288,9 @@ class InputPlan:
         mean: Subtracted after the stretch; one value for each band, or one for all.
         std: Divided by after that; as ``mean``.
         pixel_scale_arcsec: Of the cutouts that do not bring their own; None where unknown.
+        bands: Of the channels, in order; physical views need them.
+        unit: Of the product's pixels; empty where unknown.
+        beam: Beam, or PSF as a round one, of the cutouts that do not bring their own; None where unknown.
     """
 
     survey: str
@@ -251,6 +298,9 @@ class InputPlan:
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (1.0,)
     pixel_scale_arcsec: float | None = None
+    bands: tuple[Band, ...] = ()
+    unit: str = ""
+    beam: Beam | None = None
 
     @cached_property
     def steps(self) -> Stretch:

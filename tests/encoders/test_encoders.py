@@ -48,10 +48,26 @@ def test_the_small_stem_is_3x3_with_stride_1_before_the_max_pooling():
     assert spread == pytest.approx((2 / (64 * 9)) ** 0.5, rel=0.1)
 
 
+@pytest.mark.parametrize(("name", "width"), [("resnet18", 512), ("resnet50", 2048)])
+def test_the_stem_of_7x7_with_stride_1_has_no_max_pooling(name, width):
+    encoder = build_encoder(EncoderConfig(name=name, stem="7x7-s1"), 5).eval()
+    assert encoder.conv1.weight.shape == (64, 5, 7, 7)
+    with torch.no_grad():
+        images = torch.zeros(1, 5, 64, 64)
+        before_the_blocks = encoder.maxpool(encoder.act1(encoder.bn1(encoder.conv1(images))))
+        assert before_the_blocks.shape == (1, 64, 64, 64)
+        assert encoder.forward_features(images).shape == (1, width, 8, 8)
+        assert encoder(images).shape == (1, encoder.embed_dim) == (1, width)
+    assert encoder.conv1.weight.std().item() == pytest.approx((2 / (64 * 49)) ** 0.5, rel=0.05)
+    usual = build_encoder(EncoderConfig(name=name), 5)
+    assert [p.shape for p in usual.parameters()] == [p.shape for p in encoder.parameters()]
+
+
+@pytest.mark.parametrize("stem", ["3x3", "7x7-s1"])
 @pytest.mark.parametrize("name", ["convnext_atto", "resnet18d", "efficientnet_b0"])
-def test_a_small_stem_is_refused_where_there_is_no_single_first_convolution(name):
-    with pytest.raises(RecipeError, match=f"{name}' has no single 'conv1'"):
-        build_encoder(EncoderConfig(name=name, stem="3x3"), 1)
+def test_another_stem_is_refused_where_there_is_no_single_first_convolution(name, stem):
+    with pytest.raises(RecipeError, match=f"stem '{stem}' replaces .* '{name}' has no single 'conv1'"):
+        build_encoder(EncoderConfig(name=name, stem=stem), 1)
 
 
 def test_an_unknown_architecture_is_named_with_near_ones():

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from astrofm.card import Step
 from astrofm.data.batch import Batch, Share
 from astrofm.errors import ContractError, UnknownNameError
-from astrofm.views.base import GeometryView, PixelView, Stage
+from astrofm.views.base import GeometryView, PhysicalView, Stage
 from astrofm.views.blur import Blur, BlurConfig
 from astrofm.views.geometry import Flip, FlipConfig, Rotate, RotateConfig, Shift, ShiftConfig, Zoom, ZoomConfig
 from astrofm.views.noise import Noise, NoiseConfig
@@ -36,7 +36,7 @@ class Turned(GeometryView):
         return self.fixed.expand(len(parameters), 3, 3)
 
 
-class Doubled(PixelView):
+class Doubled(PhysicalView):
     """Twice the brightness, before the stretch."""
 
     stage = Stage.PHYSICAL
@@ -45,8 +45,8 @@ class Doubled(PixelView):
     def draw(self, rng, num):
         return np.full((num, 1), 2.0, dtype=np.float32)
 
-    def apply(self, images, parameters):
-        return images * parameters[:, :, None, None]
+    def apply(self, images, parameters, sky):
+        return images * parameters[:, :, None, None], sky
 
 
 QUARTER = [[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]
