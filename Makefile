@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PACKAGES := -e . -e plugins/astrofm-galaxyzoo -e plugins/astrofm-radio
+PACKAGES := -e . -e plugins/astrofm-galaxyzoo -e plugins/astrofm-radio -e plugins/astrofm-redshift
 export UV_PYTHON_DOWNLOADS := never
 
 .PHONY: demo test lint lock wheels check clean
@@ -34,7 +34,7 @@ lock: ## resolve requirements.lock again for all platforms
 
 wheels: $(VENV)/.ready ## build the wheels of the core and of each plugin into dist/
 	rm -rf dist
-	for package in . plugins/astrofm-galaxyzoo plugins/astrofm-radio; do $(BIN)/python -m build --wheel --installer uv --outdir dist $$package || exit 1; done
+	for package in . plugins/astrofm-galaxyzoo plugins/astrofm-radio plugins/astrofm-redshift; do $(BIN)/python -m build --wheel --installer uv --outdir dist $$package || exit 1; done
 
 clean:
 	rm -rf $(VENV) dist build astrofm-demo .mypy_cache .pytest_cache .ruff_cache .hypothesis

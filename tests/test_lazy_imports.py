@@ -14,7 +14,7 @@ import astrofm
 from astrofm import plugins
 
 HEAVY = ("torch", "torchvision", "lightning", "timm", "astropy", "zarr", "pyarrow", "pandas", "scipy", "numpy", "rich")
-PLUGINS = ("astrofm_radio", "astrofm_galaxyzoo")
+PLUGINS = ("astrofm_radio", "astrofm_galaxyzoo", "astrofm_redshift")
 
 
 def loaded_after(code, *names):
@@ -30,7 +30,9 @@ def test_the_package_alone_loads_nothing():
     assert loaded_after("import astrofm", *HEAVY, "pydantic", "pluggy", "yaml", "importlib.metadata") == []
 
 
-@pytest.mark.parametrize("words", ["--help", "--version", "survey --help", "pretrain --help", "transfer -h"])
+@pytest.mark.parametrize(
+    "words", ["--help", "--version", "survey --help", "pretrain --help", "views --help", "transfer -h"]
+)
 def test_help_loads_no_plugin_and_nothing_heavy(words):
     code = f"""
 import sys
@@ -90,7 +92,7 @@ def test_importing_a_plugin_opens_no_file():
 import sys
 opened = []
 sys.addaudithook(lambda event, args: event == "open" and opened.append(str(args[0])))
-import astrofm_radio, astrofm_galaxyzoo
+import astrofm_radio, astrofm_galaxyzoo, astrofm_redshift
 code = (".py", ".pyc", "entry_points.txt")
 data = [name for name in opened if "astrofm" in name and not name.endswith(code)]
 assert not data, data

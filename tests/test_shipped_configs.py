@@ -1,5 +1,6 @@
 """Every recipe that is shipped can be run: its parts are registered, their settings valid, its surveys there."""
 
+import math
 import re
 import shlex
 from itertools import pairwise
@@ -10,9 +11,12 @@ from astrofm import plugins
 from astrofm.demo import DemoSettings
 from astrofm.encoders.build import EncoderConfig, build_encoder
 from astrofm.home import shipped
-from astrofm.pretrain import needed_surveys
+from astrofm.plan import plan_run
+from astrofm.pretrain import needed_surveys, pretrain
 from astrofm.recipe import Recipe
+from astrofm.stores import find_stores
 from astrofm.transfer.tasks import find_task
+from astrofm.view_sheet import view_sheet
 
 FILES = sorted(shipped("configs").glob("*.yaml"))
 RECIPES = [file.stem for file in FILES]
@@ -65,6 +69,29 @@ def test_its_encoder_and_objective_can_be_built(recipe):
     assert build_encoder(config, len(recipe.data.channels), seed=0) is not None
     registered = plugins.objective_part(recipe.objective.name)
     registered.config.model_validate(recipe.objective.settings)
+
+
+@pytest.mark.parametrize("name", ["byol-rgz"])
+def test_it_starts_on_mock_data_with_views_that_differ_and_a_finite_loss(name, tmp_path):
+    changes = ["training.batch_size=8", "training.max_steps=2"]
+    recipe = Recipe.load(name, changes)
+    stores = find_stores(needed_surveys(recipe), mock=40)
+    sheet = view_sheet(recipe, stores, num=2)
+    assert all(found.difference > 0.2 for found in sheet.statistics.values())
+    assert sheet.problem == ""
+    result = pretrain(recipe, stores, tmp_path / "run")
+    assert result.step == 2
+    assert math.isfinite(result.metrics["loss"])
+
+
+def test_the_recipe_of_radio_galaxy_zoo_trains_on_larger_sources_alone_and_keeps_away_from_mirabest():
+    recipe = Recipe.load("byol-rgz", ["training.batch_size=8"])
+    stores = find_stores(needed_surveys(recipe), mock=40)
+    (feed,) = plan_run(recipe, stores).feeds
+    sizes = stores["rgz"].catalog.column("size_arcsec")
+    assert sizes.min() < 25.0 <= sizes[feed.rows].min()
+    assert sizes[feed.rows].max() / 2 < min(exclusion.radius_arcsec for exclusion in recipe.data.exclude) + 0.1
+    assert {exclusion.split for exclusion in recipe.data.exclude} == set(stores["mirabest"].catalog.column("split"))
 
 
 def test_the_recipes_of_every_card_are_shipped_and_fit_its_bands():

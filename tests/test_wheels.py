@@ -59,7 +59,7 @@ print(json.dumps({
     found = ask(site, code, tmp_path)
     assert found["home"] == str(site / "astrofm")
     assert found["recipes"] == sorted(path.stem for path in (ROOT / "configs").glob("*.yaml"))
-    assert {"mirabest", "first-rgd", "mgcls", "mightee", "gz-evo", "nvss"} <= found["surveys"].keys()
+    assert {"mirabest", "first-rgd", "mgcls", "mightee", "gz-evo", "sdss-mgs", "nvss"} <= found["surveys"].keys()
     assert {recipe for recipes in found["surveys"].values() for recipe in recipes} <= set(found["recipes"])
     assert found["demo"]
     assert found["problems"] == []

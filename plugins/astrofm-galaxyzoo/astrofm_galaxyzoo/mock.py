@@ -6,19 +6,18 @@ __all__ = ["write_mock"]
 
 import json
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from PIL import Image
 
-from astrofm.mock.optical import Galaxy, render_galaxy, sample_galaxy, to_rgb
+from astrofm.mock.optical import Galaxy, sample_galaxy
 from astrofm.mock.seeding import object_rng
 from astrofm.mock.votes import VOTE_STREAM, draw_galaxy_votes
 from astrofm.schema import Question, VoteSchema
+from astrofm_galaxyzoo.galaxy_pictures import Camera, galaxy_jpeg
 
 SIZE_PIX = 256
 """Side of the JPEG images; the archive's have 424 px, which takes four times as long to make."""
@@ -26,9 +25,6 @@ SKY_STREAM = 2
 """Random stream of position and campaign."""
 PIXELS_PER_RADIUS = 25.0
 """Half-light radius in pixels of a 424 px image (Galaxy Zoo DECaLS took 0.04 radii for a pixel)."""
-SDSS_PIXEL_ARCSEC = 0.396
-NOISE_NANOMAGGY = 0.02
-"""Rms of a pixel of that size, a round number for a shallow ground-based survey."""
 
 
 @dataclass(frozen=True)
@@ -37,21 +33,18 @@ class _Campaign:
 
     suffix: str
     dataset_name: str
-    bands: tuple[str, str, str]
-    psf_fwhm_arcsec: float
-    depth: float
-    """How much fainter its noise is."""
+    camera: Camera
     share: float
 
 
 # GZ2 has more than its share of the archive, so that the default task has labels in a small mock.
 _CAMPAIGNS = (
-    _Campaign("-gz2", "gz2", ("g", "r", "i"), 1.3, 1.0, 0.5),
-    _Campaign("-dr12", "gz_desi", ("g", "r", "z"), 1.2, 2.5, 0.05),
-    _Campaign("-dr5", "gz_desi", ("g", "r", "z"), 1.2, 2.5, 0.2),
-    _Campaign("-dr8", "gz_desi", ("g", "r", "z"), 1.2, 2.5, 0.1),
-    _Campaign("-hubble", "gz_hubble", ("g", "r", "i"), 0.1, 4.0, 0.1),
-    _Campaign("-candels", "gz_candels", ("g", "r", "z"), 0.15, 4.0, 0.05),
+    _Campaign("-gz2", "gz2", Camera(("g", "r", "i"), 1.3, 1.0), 0.5),
+    _Campaign("-dr12", "gz_desi", Camera(("g", "r", "z"), 1.2, 2.5), 0.05),
+    _Campaign("-dr5", "gz_desi", Camera(("g", "r", "z"), 1.2, 2.5), 0.2),
+    _Campaign("-dr8", "gz_desi", Camera(("g", "r", "z"), 1.2, 2.5), 0.1),
+    _Campaign("-hubble", "gz_hubble", Camera(("g", "r", "i"), 0.1, 4.0), 0.1),
+    _Campaign("-candels", "gz_candels", Camera(("g", "r", "z"), 0.15, 4.0), 0.05),
 )
 
 
@@ -85,8 +78,10 @@ def _galaxy_row(survey: str, schema: VoteSchema, seed: int, index: int) -> dict[
     share = np.array([campaign.share for campaign in campaigns])
     campaign = campaigns[int(sky_rng.choice(len(campaigns), p=share / share.sum()))]
     id_str = f"mock-{survey}-{seed}-{index:06d}"
+    pixels_per_radius = PIXELS_PER_RADIUS * SIZE_PIX / 424
+    picture = galaxy_jpeg(galaxy, campaign.camera, galaxy_rng, size_pix=SIZE_PIX, pixels_per_radius=pixels_per_radius)
     row: dict[str, Any] = {
-        "image": {"bytes": _jpeg(galaxy, campaign, galaxy_rng), "path": f"{id_str}.jpg"},
+        "image": {"bytes": picture, "path": f"{id_str}.jpg"},
         "id_str": id_str,
         "dataset_name": campaign.dataset_name,
         "ra": float(sky_rng.uniform(0.0, 360.0)),
@@ -94,25 +89,6 @@ def _galaxy_row(survey: str, schema: VoteSchema, seed: int, index: int) -> dict[
     }
     asked = [question for question in schema.questions if question.name.endswith(campaign.suffix)]
     return row | _votes(galaxy, asked, object_rng(seed, index, VOTE_STREAM))
-
-
-def _jpeg(galaxy: Galaxy, campaign: _Campaign, rng: np.random.Generator) -> bytes:
-    """Return the picture of a galaxy, scaled to its size as the campaigns did, North up, East left."""
-    radii = 424.0 / PIXELS_PER_RADIUS
-    pixel_scale_arcsec = radii * galaxy.half_light_radius_arcsec / SIZE_PIX
-    area = (SDSS_PIXEL_ARCSEC / pixel_scale_arcsec) ** 2
-    image = render_galaxy(
-        galaxy,
-        rng,
-        size_pix=SIZE_PIX,
-        pixel_scale_arcsec=pixel_scale_arcsec,
-        psf_fwhm_arcsec=campaign.psf_fwhm_arcsec,
-        bands=campaign.bands,
-        noise=NOISE_NANOMAGGY / area**0.5 / campaign.depth,
-    )
-    buffer = BytesIO()
-    Image.fromarray(to_rgb(image * area)[::-1]).save(buffer, format="JPEG", quality=90)
-    return buffer.getvalue()
 
 
 def _votes(galaxy: Galaxy, questions: list[Question], rng: np.random.Generator) -> dict[str, int | float]:

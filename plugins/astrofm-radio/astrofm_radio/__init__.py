@@ -1,4 +1,4 @@
-"""Radio galaxy surveys: MiraBest, the FIRST radio galaxy dataset, MGCLS and MIGHTEE."""
+"""Radio galaxy surveys: MiraBest, Radio Galaxy Zoo, the FIRST radio galaxy dataset, MGCLS and MIGHTEE."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ from astrofm_radio.first_rgd import FirstRGD
 from astrofm_radio.mgcls import MGCLS
 from astrofm_radio.mightee import Mightee
 from astrofm_radio.mirabest import MiraBest
+from astrofm_radio.rgz import RGZ
 
 
 @hookimpl
 def register_surveys(register: Callable[[Survey], None]) -> None:
-    """Register the four surveys; only their cards are read."""
+    """Register the five surveys; only their cards are read."""
     cards = files(__name__) / "cards"
     register(MiraBest.from_yaml(cards / "mirabest.yaml"))
+    register(RGZ.from_yaml(cards / "rgz.yaml"))
     register(FirstRGD.from_yaml(cards / "first_rgd.yaml"))
     register(MGCLS.from_yaml(cards / "mgcls.yaml"))
     register(Mightee.from_yaml(cards / "mightee.yaml"))
