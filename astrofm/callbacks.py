@@ -15,6 +15,8 @@ from lightning.pytorch.callbacks import Callback
 
 from astrofm.data.batch import Batch
 from astrofm.data.loader import Loader
+from astrofm.distributed import largest
+from astrofm.errors import RunError
 from astrofm.interruption import SignalWatch
 from astrofm.listener import Listener, Pace, StepInfo
 from astrofm.model import ModelCard
@@ -86,7 +88,7 @@ class Watch(Callback):
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Batch, batch_idx: int) -> None:
         """Tell the listeners of the step."""
         step = trainer.global_step
-        self._pace.step_done(batch.size)
+        self._pace.step_done(batch.global_size)
         epoch, within = divmod(step - 1, self._steps_per_epoch)
         metrics = {name: float(value) for name, value in pl_module.metrics.items()}
         metrics["learning_rate"] = self._learning_rate
@@ -118,14 +120,27 @@ class Keeper(Callback):
             self._save(trainer, self._checkpoints)
 
     def _save(self, trainer: Any, checkpoints: Checkpoints) -> None:
-        """Write the state to a new file and put it in place of the old one."""
+        """Write the state to a new file and put it in place of the old one.
+
+        Raises:
+            RunError: If there is no room; the old state is still there.
+        """
         partial = checkpoints.path.with_suffix(".partial")
-        trainer.save_checkpoint(partial)
-        os.replace(partial, checkpoints.path)  # noqa: PTH105 - the atomic replacement is the point
+        try:
+            trainer.save_checkpoint(partial)
+            if trainer.is_global_zero:
+                os.replace(partial, checkpoints.path)  # noqa: PTH105 - the atomic replacement is the point
+        except OSError as error:
+            partial.unlink(missing_ok=True)
+            kept = "the one before it is whole" if checkpoints.path.exists() else "there is none before it"
+            raise RunError(
+                f"the state at step {trainer.global_step} cannot be saved in {checkpoints.path} "
+                f"({error.strerror or error}), {kept}: mend that and continue the run with --resume"
+            ) from error
 
 
 class StopOnSignal(Callback):
-    """Turns a noted signal into a stop at the end of the step."""
+    """Turns a signal that any process has noted into a stop of all at the end of the step."""
 
     def __init__(self, watch: SignalWatch) -> None:
         self._watch = watch
@@ -136,5 +151,7 @@ class StopOnSignal(Callback):
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Batch, batch_idx: int) -> None:
         """Stop after a signal."""
-        if self._watch.received is not None:
+        received = largest(self._watch.received or 0)
+        if received:
+            self._watch.received = received
             trainer.should_stop = True

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["PretrainResult", "check_parts", "needed_surveys", "pretrain"]
+__all__ = ["PretrainResult", "build_objective", "check_parts", "needed_surveys", "pretrain"]
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -23,11 +23,14 @@ from astrofm.data.loader import Feed, Loader
 from astrofm.data.store import CutoutStore
 from astrofm.data.supervision import Labels
 from astrofm.encoders.build import EncoderConfig, build_encoder, embed_dim_of
+from astrofm.failure import PLAN_FILE, FailureFolder, describe_plan
+from astrofm.guards import CollapseRule
 from astrofm.listener import Listener, StepInfo
 from astrofm.model import Model, ModelCard
 from astrofm.objectives.base import Objective
-from astrofm.parts import build_view, checked_settings
+from astrofm.parts import build_view, check_invariances, checked_settings
 from astrofm.plan import Plan, input_plan, make_pipeline, plan_run, rows_of_splits
+from astrofm.processes import ONE_PROCESS, Processes
 from astrofm.recipe import NamedPart, ProbeSettings, Recipe
 from astrofm.retrieval.embed import embed
 from astrofm.run import Run
@@ -73,7 +76,7 @@ def needed_surveys(recipe: Recipe) -> list[str]:
 
 
 def check_parts(recipe: Recipe) -> None:
-    """Refuse a recipe whose views, encoder or objective do not exist or have a misspelt setting.
+    """Refuse a recipe whose views, encoder or objective do not exist, have a misspelt setting or do not go together.
 
     It takes no data, so that a slip is told before an archive is read.
 
@@ -84,6 +87,7 @@ def check_parts(recipe: Recipe) -> None:
     for part in recipe.views:
         checked_settings(plugins.view_part(part.name).config, part, "view")
     checked_settings(plugins.objective_part(recipe.objective.name).config, recipe.objective, "objective")
+    check_invariances(recipe)
     _encoder_settings(recipe)
 
 
@@ -94,6 +98,7 @@ def pretrain(
     *,
     resume: bool = False,
     device: str = "cpu",
+    processes: Processes = ONE_PROCESS,
     listeners: Sequence[Listener] = (),
 ) -> PretrainResult:
     """Train an encoder as a recipe says.
@@ -104,6 +109,7 @@ def pretrain(
         out: Folder of the run; must not exist unless ``resume``.
         resume: Continue the run in ``out``; where there is none, start it.
         device: ``cpu``, ``cuda`` or ``mps``.
+        processes: Those that train together; each calls this, and the first one writes the run.
         listeners: Told of every step.
 
     Returns:
@@ -113,26 +119,33 @@ def pretrain(
         AstrofmError: If the recipe, the data or the folder do not allow the run; nothing half-done is left.
         Interrupted: If a signal stopped it; ``resume`` continues.
     """
+    processes.check()
+    check_invariances(recipe)
     plan = plan_run(recipe, stores)
     views = [build_view(part) for part in recipe.views]
     encoder, encoder_config = _build_encoder(recipe, plan)
-    objective = _build_objective(recipe.objective, encoder, recipe.training.seed, plan.labels)
+    objective = build_objective(recipe.objective, encoder, recipe.training.seed, plan.labels)
     pipeline = plan.pipeline(views, objective.num_views, recipe.training.seed)
     loader = Loader(
         plan.feeds,
         recipe.training.batch_size,
         recipe.training.seed,
         labelled_fraction=recipe.data.labelled_fraction,
+        rank=processes.rank,
+        world_size=processes.world_size,
     )
     num_steps = steps_of(loader, recipe.training.max_epochs, recipe.training.max_steps)
     probe = _probes(recipe.probes, objective, plan, stores, device)
 
     run = Run(out)
-    run.start(recipe, {name: stores[name].content_hash for name in stores}, resume=resume)
+    writes = processes.rank == 0
+    if writes:
+        run.start(recipe, {name: stores[name].content_hash for name in stores}, resume=resume)
     if run.is_finished:
         return PretrainResult(**json.loads(run.report_file.read_text()))
     card = _model_card(recipe, plan, encoder_config, num_steps)
-    run.cut_metrics(run.step())
+    if writes:
+        run.cut_metrics(run.step())
     result = fit(
         objective,
         pipeline,
@@ -140,14 +153,20 @@ def pretrain(
         recipe.training.optimizer,
         num_steps=num_steps,
         device=device,
+        processes=processes,
         precision=recipe.training.precision,
         deterministic=recipe.training.deterministic,
+        gradient_clip_norm=recipe.training.gradient_clip_norm,
+        accumulate_batches=recipe.training.accumulate_batches,
+        collapse=CollapseRule(recipe.training.collapse_spread, recipe.training.collapse_steps),
+        failures=FailureFolder(run.failure_folder, card, _files_of_failure(run, plan) if writes else {}),
         listeners=[_MetricsFile(run), *listeners],
         probe=probe,
         checkpoints=Checkpoints(run.checkpoint, recipe.training.checkpoint_every_steps, card),
     )
     finished = card(result.step).model_copy(update={"metrics": dict(result.metrics)})
-    Model(objective.encoder, finished).save(run.model_folder, _citations(plan))
+    if writes:
+        Model(objective.encoder, finished).save(run.model_folder, _citations(plan))
     report = PretrainResult(
         run=str(out),
         step=result.step,
@@ -159,7 +178,8 @@ def pretrain(
         is_mock=plan.is_mock,
         wait_share=round(result.wait_share, 4),
     )
-    run.write_report(asdict(report))
+    if writes:
+        run.write_report(asdict(report))
     return report
 
 
@@ -188,7 +208,15 @@ def _build_encoder(recipe: Recipe, plan: Plan) -> tuple[nn.Module, EncoderConfig
     return build_encoder(config, plan.contract.num_channels, seed=recipe.training.seed), config
 
 
-def _build_objective(part: NamedPart, encoder: nn.Module, seed: int, labels: Labels | None) -> Objective:
+def build_objective(part: NamedPart, encoder: nn.Module, seed: int, labels: Labels | None) -> Objective:
+    """Return an objective whose initial weights follow from the seed.
+
+    Args:
+        part: Name and settings, as the recipe has them.
+        encoder: Trained in place.
+        seed: Of the weights of its other parts.
+        labels: What the labels of the run are; None for an objective that needs none.
+    """
     registered = plugins.objective_part(part.name)
     settings = checked_settings(registered.config, part, "objective")
     with torch.random.fork_rng(devices=[]):
@@ -196,6 +224,12 @@ def _build_objective(part: NamedPart, encoder: nn.Module, seed: int, labels: Lab
         torch.default_generator.manual_seed(seed)
         known = () if labels is None else (labels,)
         return registered.build(settings, encoder, embed_dim_of(encoder), *known)
+
+
+def _files_of_failure(run: Run, plan: Plan) -> dict[str, str]:
+    """Return what goes beside a step that failed, so that it can be taken again without stores."""
+    files = (run.recipe_file, run.path / "versions.json")
+    return {file.name: file.read_text() for file in files} | {PLAN_FILE: describe_plan(plan)}
 
 
 def _model_card(recipe: Recipe, plan: Plan, encoder: EncoderConfig, num_steps: int) -> Callable[[int], ModelCard]:

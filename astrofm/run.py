@@ -62,6 +62,11 @@ class Run:
         return self.path / "report.json"
 
     @property
+    def failure_folder(self) -> Path:
+        """A step whose loss or gradient was not finite, if there was one."""
+        return self.path / "failure"
+
+    @property
     def is_finished(self) -> bool:
         """Whether the run came to its end."""
         return self.report_file.exists()

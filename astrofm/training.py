@@ -14,25 +14,33 @@ import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import lightning
 import torch
 from lightning.pytorch.utilities.exceptions import SIGTERMException
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 
+from astrofm.accumulation import take_step
 from astrofm.callbacks import AfterStep, Checkpoints, EpochProbe, Keeper, StopOnSignal, Watch
 from astrofm.data.batch import Batch
 from astrofm.data.feeding.prefetch import Prefetch
 from astrofm.data.loader import Loader
-from astrofm.errors import TrainingError
+from astrofm.encoders.sync_batch_norm import synchronise_batch_norm
+from astrofm.errors import RunError, TrainingError, UsageError
+from astrofm.failure import FailureFolder
+from astrofm.guards import CollapseRule, CollapseWatch, UpdateGuard
 from astrofm.interruption import Interrupted, SignalWatch
 from astrofm.listener import Listener
-from astrofm.objectives.base import Objective
+from astrofm.objectives.base import Objective, StepResult
 from astrofm.optimizer import OptimizerConfig, Precision, build_optimizer, learning_rate_factor
+from astrofm.processes import ONE_PROCESS, Processes
 from astrofm.views.device import Sender
 from astrofm.views.pipeline import ViewPipeline
+
+DDP_NAMES = ("broadcast_buffers", "find_unused_parameters")
+"""Options of DDP that are chosen on purpose, see :mod:`astrofm.processes`, and that torch warns of."""
 
 
 @dataclass(frozen=True)
@@ -63,8 +71,13 @@ def fit(
     num_steps: int,
     layers: Sequence[Sequence[nn.Parameter]] | None = None,
     device: str = "cpu",
+    processes: Processes = ONE_PROCESS,
     precision: Precision = "32-true",
     deterministic: bool = False,
+    gradient_clip_norm: float | None = None,
+    accumulate_batches: int = 1,
+    collapse: CollapseRule | None = None,
+    failures: FailureFolder | None = None,
     listeners: Sequence[Listener] = (),
     probe: EpochProbe | None = None,
     checkpoints: Checkpoints | None = None,
@@ -79,8 +92,14 @@ def fit(
         num_steps: Length of the run; a run continued from a checkpoint ends there too.
         layers: Layer groups from input to output, for layer-wise decay; None: all parameters are one group.
         device: ``cpu``, ``cuda`` or ``mps``.
+        processes: Those that train together, each with its part of the batches of its ``loader``; the first one alone
+            tells listeners, probes and saves.
         precision: Lightning's name of it, ``32-true`` or ``bf16-mixed``.
         deterministic: Ask for deterministic kernels on a GPU.
+        gradient_clip_norm: Largest norm of the gradient of a step, see :mod:`astrofm.guards`; None: as it comes.
+        accumulate_batches: Small batches that each batch is made of, see :mod:`astrofm.accumulation`.
+        collapse: When a representation counts as collapsed, which ends the run; None: never.
+        failures: Where a step whose loss or gradient is not finite is written down; None: nowhere.
         listeners: Told of every step.
         probe: Called after every epoch.
         checkpoints: Where to keep the state; a state that is there is continued. None: keep none.
@@ -89,25 +108,37 @@ def fit(
         Where training ended.
 
     Raises:
-        TrainingError: If the loss is not finite; no update was made from it.
+        TrainingError: If loss or gradient are not finite, and no update was made from them; or if the representation
+            collapsed, and the state is saved.
+        UsageError: If the batch cannot be shared equally by its small batches.
+        RunError: If a checkpoint cannot be written, or another process ended.
         Interrupted: If SIGINT or SIGTERM arrived; the state is saved at the end of the step it arrived in. A run that
             keeps checkpoints and had taken its last step by then returns instead.
     """
     objective.train()  # Lightning keeps each module's mode, and the encoder of a loaded model is in evaluation mode
-    sender = Sender(device)
-    module = _Module(objective, pipeline, optimizer, num_steps, layers, sender)
+    # The order that convolutions are quickest in, see docs/performance.md.
+    objective.to(memory_format=torch.channels_last)
+    if processes.world_size > 1:
+        synchronise_batch_norm(objective, device)
+    if processes.rank > 0:
+        listeners, probe = (), None
+    sender = Sender(processes.device_of(device))
+    _check_parts(loader, accumulate_batches)
+    module = _Module(objective, pipeline, optimizer, num_steps, layers, sender, accumulate_batches)
+    guard = UpdateGuard(loader, gradient_clip_norm, failures)
+    collapse_watch = CollapseWatch(collapse)
     watch = Watch(listeners, probe, loader)
     keeper = Keeper(checkpoints)
     started = time.monotonic()
     with _quiet_lightning(), SignalWatch() as signals:
         trainer = lightning.Trainer(
             accelerator={"cuda": "gpu"}.get(device, device),
-            devices=1,
+            **processes.trainer_options(device),
             precision=precision,
             deterministic=deterministic,
             max_steps=num_steps,
             max_epochs=-1,
-            callbacks=[AfterStep(), watch, StopOnSignal(signals), keeper],
+            callbacks=[guard, AfterStep(), collapse_watch, watch, StopOnSignal(signals), keeper],
             logger=False,
             enable_checkpointing=False,
             enable_progress_bar=False,
@@ -116,15 +147,50 @@ def fit(
         )
         resume_from = checkpoints.path if checkpoints is not None and checkpoints.path.exists() else None
         try:
-            with Prefetch(loader, num_steps=num_steps, send=sender.send) as batches:
+            with Prefetch(loader, num_steps=num_steps, send=sender.send) as batches, _ending_all(trainer):
                 trainer.fit(module, train_dataloaders=batches, ckpt_path=resume_from, weights_only=True)
+        except RuntimeError as error:
+            if not _has_lost_another(error, processes):
+                raise
+            raise RunError(
+                "another process of the run has ended, and its own message tells why: mend that and continue the run "
+                "with --resume"
+            ) from error
         except SIGTERMException as error:  # it came between Lightning's start and ours
             raise Interrupted(signal.SIGTERM, trainer.global_step) from error
+    if collapse_watch.verdict is not None:
+        raise TrainingError(collapse_watch.verdict)
     if signals.received is not None and (checkpoints is None or trainer.global_step < num_steps):
         raise Interrupted(signals.received, trainer.global_step)
     epochs = math.ceil(trainer.global_step / len(loader))
     seconds = time.monotonic() - started
     return FitResult(trainer.global_step, epochs, watch.last_metrics, seconds, watch.wait_share())
+
+
+@contextmanager
+def _ending_all(trainer: lightning.Trainer) -> Iterator[None]:
+    """End the processes that this one has started when it fails; on a GPU they would wait for it."""
+    try:
+        yield
+    except BaseException:
+        if trainer.strategy.launcher is not None:
+            trainer.strategy.launcher.kill(signal.SIGKILL)
+        raise
+
+
+def _has_lost_another(error: RuntimeError, processes: Processes) -> bool:
+    """Return whether a process failed because another one ended."""
+    return processes.world_size > 1 and (isinstance(error, distributed.DistError) or "gloo" in str(error))
+
+
+def _check_parts(loader: Loader, num_parts: int) -> None:
+    """Refuse small batches that are not equal, or of one row, over which batch norm has no spread."""
+    of_process = loader.batch_size // loader.world_size
+    if of_process % num_parts or of_process // num_parts < min(2, of_process):
+        raise UsageError(
+            f"a batch of {of_process} cutouts a process cannot be made of {num_parts} equal small batches of 2 cutouts "
+            "or more: change training.batch_size or training.accumulate_batches"
+        )
 
 
 @contextmanager
@@ -138,6 +204,8 @@ def _quiet_lightning() -> Iterator[None]:
         with warnings.catch_warnings():
             # Its advice on worker processes, which our loader does without, and on a missing validation step.
             warnings.filterwarnings("ignore", module="lightning.*")
+            for name in DDP_NAMES:
+                warnings.filterwarnings("ignore", message=f".*{name}")
             yield
     finally:
         for logger, level in zip(loggers, levels, strict=True):
@@ -155,14 +223,17 @@ class _Module(lightning.LightningModule):
         num_steps: int,
         layers: Sequence[Sequence[nn.Parameter]] | None,
         sender: Sender,
+        num_parts: int,
     ) -> None:
         super().__init__()
         self.objective = objective
         self._pipeline = pipeline
         self._optimizer = optimizer
         self.num_steps = num_steps
+        self.num_parts = num_parts
         self._layers = layers if layers is not None else [list(objective.parameters())]
         self._sender = sender
+        self.result: StepResult
         self.metrics: dict[str, Tensor | float] = {}
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
@@ -171,17 +242,15 @@ class _Module(lightning.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the loss of one batch."""
-        step = self.global_step
-        views = self._pipeline(batch, step, self.device)
-        result = self.objective(views, step)
-        if not bool(torch.isfinite(result.loss)):
-            raise TrainingError(
-                f"the loss at step {step} is {result.loss.item()}: no update was made; the batch holds rows "
-                f"{', '.join(map(str, batch.row_ids[:8]))}, ... of the training data; try a lower learning rate"
-            )
-        self.metrics = {"loss": result.loss.detach(), **result.metrics}
+        self.trainer.optimizers[0].zero_grad()
+        result = take_step(self.objective, self._pipeline, batch, self.global_step, self.device, self.num_parts)
+        self.result = replace(result, loss=result.loss.detach())
+        self.metrics = {"loss": self.result.loss, **result.metrics}
         loss: Tensor = result.loss
         return loss
+
+    def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: torch.optim.Optimizer) -> None:
+        """Do nothing: Lightning asks for it between the last forward pass of a step and its backward pass."""
 
     def configure_optimizers(self) -> Any:
         """Return the optimiser and its schedule, a function of the step alone."""

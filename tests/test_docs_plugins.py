@@ -86,7 +86,7 @@ def tables():
 def test_the_page_has_the_blocks_that_it_speaks_of():
     package = {"pyproject.toml", "astrofm_dwarfs/card.yaml", "astrofm_dwarfs/__init__.py", "tests/test_dwarfs.py"}
     cards = {"lofar-field.yaml", "mosaic-field.yaml", "galaxies-h5.yaml", "galaxies-parquet.yaml"}
-    assert set(BLOCKS) == package | cards | {"sky_level.py", "uniformity.py"}
+    assert set(BLOCKS) == package | cards | {"sky_level.py", "uniformity.py", "astrofm_vicreg.py"}
 
 
 def test_a_survey_without_code_is_under_thirty_lines():
@@ -198,6 +198,12 @@ def test_the_view_shifts_each_image_by_what_was_drawn(tmp_path):
     assert images.abs().max() == 0
     torch.testing.assert_close(changed, parameters[:, :, None, None].expand(4, 2, 8, 8))
     assert parameters.unique().numel() == 4
+
+
+def test_the_objective_shown_as_a_whole_package_is_the_tested_one():
+    shown = BLOCKS["astrofm_vicreg.py"].removeprefix("# astrofm_vicreg.py\n")
+    tested = Path(__file__).parent / "plugins" / "astrofm-vicreg" / "astrofm_vicreg.py"
+    assert shown == tested.read_text(encoding="utf-8")
 
 
 def test_the_objective_is_that_of_the_paper_and_trains(tmp_path):

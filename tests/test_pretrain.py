@@ -152,7 +152,8 @@ def test_metrics_file_has_each_logged_step_once_and_only_finite_numbers(undistur
 def test_metrics_carry_no_name_of_a_split_they_were_not_measured_on(undisturbed):
     names = {name for line in logged(undisturbed[0]) for name in line}
     assert names == {
-        *("step", "epoch", "loss", "learning_rate", "embedding_spread", "effective_rank", "tau"),
+        *("step", "epoch", "loss", "learning_rate", "gradient_norm", "tau"),
+        *("embedding_spread", "projection_spread", "effective_rank"),
         "knn_error_gz-evo",
     }
 

@@ -1,9 +1,11 @@
 """The training loop: it stops before a bad update, gives the signals back, and ends each step before it saves it."""
 
+import errno
 import signal
 import threading
 import time
 
+import lightning
 import numpy as np
 import pytest
 import torch
@@ -13,7 +15,7 @@ from astrofm import training
 from astrofm.callbacks import Checkpoints
 from astrofm.data.loader import Feed, Loader
 from astrofm.encoders.build import EncoderConfig, build_encoder
-from astrofm.errors import StoreError, TrainingError
+from astrofm.errors import RunError, StoreError, TrainingError
 from astrofm.interruption import WATCHED_SIGNALS, Interrupted
 from astrofm.model import ModelCard
 from astrofm.objectives.base import Objective, StepResult
@@ -71,7 +73,8 @@ def run(mock_stores, tiny_recipe, loader):
 
     def run(objective, **options):
         pipeline = make_pipeline(contract, {"gz-evo": input_plan(store)}, (), objective.num_views, 0)
-        return fit(objective, pipeline, loader, OPTIMIZER, num_steps=NUM_STEPS, **options)
+        fresh = Loader(loader.feeds, loader.batch_size, loader.seed)  # a loader goes on where it was left
+        return fit(objective, pipeline, fresh, OPTIMIZER, num_steps=NUM_STEPS, **options)
 
     return run
 
@@ -228,6 +231,29 @@ def test_target_network_is_restored(mock_stores, run, checkpoints):
     assert all(torch.equal(value, weights[name]) for name, value in target.items())
 
 
+def test_full_disk_leaves_the_checkpoint_before_it_and_ends_in_a_sentence(run, checkpoints, monkeypatch):
+    """Its message says what is there, and the run goes on from it once there is room."""
+    made = lightning.Trainer.save_checkpoint
+
+    def fills_the_disk(trainer, path, *arguments, **options):
+        made(trainer, path, *arguments, **options)
+        if trainer.global_step == 10:
+            path.write_bytes(path.read_bytes()[:1000])
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    whole, stopped = Mean(), Mean()
+    run(whole)
+    with monkeypatch.context() as patch:
+        patch.setattr(lightning.Trainer, "save_checkpoint", fills_the_disk)
+        said = r"state at step 10 cannot be saved in .*last\.ckpt \(No space left on device\), the one before it is"
+        with pytest.raises(RunError, match=said):
+            run(stopped, checkpoints=checkpoints)
+    assert saved(checkpoints)["global_step"] == 5
+    assert [file.name for file in checkpoints.path.parent.iterdir()] == ["last.ckpt"]
+    run(stopped, checkpoints=checkpoints)
+    assert torch.equal(stopped.encoder.weight, whole.encoder.weight)
+
+
 @pytest.mark.parametrize("signum", WATCHED_SIGNALS)
 def test_signal_stops_at_the_end_of_its_step_with_the_state_saved(run, checkpoints, signum):
     class Stop:
@@ -257,7 +283,13 @@ def test_handlers_of_the_signals_are_given_back(run, checkpoints, ending, monkey
 
     if ending == "no room to save":
         monkeypatch.setattr("os.replace", lambda *paths: (_ for _ in ()).throw(OSError("no space left")))
-    expected = {"interrupted": Interrupted, "non-finite loss": TrainingError, "well": None}.get(ending, OSError)
+    expected = {
+        "well": None,
+        "interrupted": Interrupted,
+        "non-finite loss": TrainingError,
+        "failing listener": OSError,
+        "no room to save": RunError,
+    }[ending]
     options = {"listeners": [Listener()], "checkpoints": checkpoints}
     if expected is None:
         run(Mean(), **options)

@@ -11,7 +11,7 @@ from types import FrameType
 
 import typer
 
-from astrofm.cli import demo, ingest, pretrain, store, survey, transfer
+from astrofm.cli import demo, ingest, pretrain, replay, store, survey, transfer, views
 from astrofm.errors import AstrofmError
 
 app = typer.Typer(
@@ -27,8 +27,10 @@ app.command()(demo.demo)
 app.add_typer(survey.app, name="survey")
 app.command()(ingest.ingest)
 app.add_typer(store.app, name="store")
+app.command()(views.views)
 app.command()(pretrain.pretrain)
 app.command()(transfer.transfer)
+app.command()(replay.replay)
 app.command()(survey.doctor)
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["pretrain"]
+__all__ = ["chosen_recipe", "pretrain"]
 
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,9 +12,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from astrofm.cli.options import Device, Mock, Seed, Stores, default_device
-from astrofm.cli.show import AsJson, emit, note, progress, warn
+from astrofm.cli.show import AsJson, emit, hush, note, progress, warn
 from astrofm.cli.training_progress import TrainingProgress
-from astrofm.errors import UsageError
+from astrofm.errors import TrainingError, UsageError
 
 if TYPE_CHECKING:
     from astrofm.recipe import Recipe
@@ -28,6 +29,8 @@ def pretrain(
     out: Annotated[Path | None, typer.Option("--out", help="Folder of the run.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out; start it if absent.")] = False,
     device: Device = None,
+    devices: Annotated[int, typer.Option("--devices", min=1, help="Processes on each machine, one a device.")] = 1,
+    num_nodes: Annotated[int, typer.Option("--num-nodes", min=1, help="Machines, under srun or torchrun.")] = 1,
     seed: Seed = 0,
     as_json: AsJson = False,
 ) -> None:
@@ -36,9 +39,13 @@ def pretrain(
     from astrofm import pretrain as library
     from astrofm.home import home
     from astrofm.interruption import Interrupted
+    from astrofm.processes import Processes
     from astrofm.stores import find_stores
 
-    recipe = _recipe(config, changes, survey, is_mock=mock is not None)
+    processes = Processes(devices, num_nodes)
+    if processes.rank > 0:
+        hush()
+    recipe = chosen_recipe(config, changes, survey, is_mock=mock is not None)
     library.check_parts(recipe)
     with progress() as listener:
         stores = find_stores(library.needed_surveys(recipe), store, mock=mock, seed=seed, listener=listener, say=note)
@@ -49,13 +56,26 @@ def pretrain(
         warn("the data is mock: for trying out, not for science")
     note(f"recipe {recipe.name!r}, run {folder}")
     try:
-        with TrainingProgress() as shown:
+        with TrainingProgress() if processes.rank == 0 else nullcontext() as shown:
             result = library.pretrain(
-                recipe, stores, folder, resume=resume, device=default_device(device), listeners=[shown]
+                recipe,
+                stores,
+                folder,
+                resume=resume,
+                device=default_device(device),
+                processes=processes,
+                listeners=[] if shown is None else [shown],
             )
-    except Interrupted as stop:
+    except (Interrupted, TrainingError) as stop:
+        # All processes stop together: the first one tells of it, and must not be killed because another has failed.
+        if processes.rank > 0:
+            raise typer.Exit from stop
+        if isinstance(stop, TrainingError):
+            raise
         note(f"astrofm: {stop}; continue with --resume --out {folder}")
         raise typer.Exit(128 + stop.signum) from stop
+    if processes.rank > 0:
+        return
     if as_json:
         emit(asdict(result))
         return
@@ -66,13 +86,13 @@ def pretrain(
     note(f"model in {folder}; next: astrofm transfer {words} --labels 145 --model {folder}")
 
 
-def _recipe(config: str | None, changes: list[str], surveys: list[str], *, is_mock: bool) -> Recipe:
+def chosen_recipe(config: str | None, changes: list[str], surveys: list[str], *, is_mock: bool) -> Recipe:
     """Return the recipe asked for, else the one of the first survey's card (its quick one for mock data)."""
     from astrofm import plugins
     from astrofm.recipe import Recipe
 
     if config is None and not surveys:
-        raise UsageError("pretrain takes --survey NAME, --config RECIPE, or both")
+        raise UsageError("give --survey NAME, --config RECIPE, or both")
     if config is None:
         card = plugins.survey(surveys[0]).card
         config = card.quick_recipe if is_mock else card.recipe

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["AsJson", "emit", "note", "percent", "progress", "table", "warn"]
+__all__ = ["AsJson", "emit", "hush", "note", "percent", "progress", "table", "warn"]
 
 import json
 import sys
@@ -34,6 +34,11 @@ def _messages() -> Console:
 def note(sentence: str) -> None:
     """Tell the user something, on stderr."""
     _messages().print(sentence, markup=False)
+
+
+def hush() -> None:
+    """Tell nothing from here on: of several processes one speaks."""
+    _messages().quiet = True
 
 
 def warn(sentence: str) -> None:

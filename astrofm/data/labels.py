@@ -43,7 +43,7 @@ def check_labels(catalog: Catalog, votes: VoteSchema | None = None) -> Catalog:
             raise DataError(
                 f"column {name!r} of the catalogue holds no numbers but values such as {values[:1].tolist()}"
             )
-        bad = (values <= least) if name in ("z_spec", "z_phot") else (values < least)
+        bad = np.isinf(values) | ((values <= least) if name in ("z_spec", "z_phot") else (values < least))
         if bad.any():
             row = int(bad.argmax())
             source = catalog.table["id_str"][row].as_py()

@@ -1,4 +1,4 @@
-"""What the labels of a run are, and their values: the votes of its stores, or the classes of a task."""
+"""What the labels of a run are, and their values: votes, the classes of a task, or redshifts."""
 
 from __future__ import annotations
 
@@ -16,17 +16,22 @@ from astrofm.data.store import CutoutStore
 from astrofm.errors import DataError, one_of
 from astrofm.schema import VoteSchema
 
+LabelKind = Literal["votes", "classes", "redshift"]
+REDSHIFT = "z_spec"
+_COLUMNS: Mapping[LabelKind, str] = {"votes": "votes", "classes": "label", "redshift": REDSHIFT}
+
 
 @dataclass(frozen=True)
 class LabelRequest:
     """Which labels an objective learns from.
 
     Attributes:
-        kind: ``votes``: all answers of the stores' vote schema. ``classes``: those of a task.
-        task: Task of the cards that has the classes; empty for votes.
+        kind: ``votes``: all answers of the stores' vote schema. ``classes``: those of a task. ``redshift``: the
+            spectroscopic redshifts of the stores' catalogues.
+        task: Task of the cards that has the classes; empty for the others.
     """
 
-    kind: Literal["votes", "classes"]
+    kind: LabelKind
     task: str = ""
 
 
@@ -36,28 +41,29 @@ class Labels:
 
     Attributes:
         kind: ``votes``: a column ``votes`` of counts, 0 where nobody voted. Shape: (batch, answer). ``classes``: a
-            column ``label`` of class numbers, -1 where a row has none. Shape: (batch,).
-        names: The answers or the classes, in order.
+            column ``label`` of class numbers, -1 where a row has none. Shape: (batch,). ``redshift``: a column
+            ``z_spec``, NaN where a row has none. Shape: (batch,).
+        names: The answers or the classes, in order; ``z_spec``.
         questions: Of votes: the answers of each question, which follow each other and cover all.
     """
 
-    kind: Literal["votes", "classes"]
+    kind: LabelKind
     names: tuple[str, ...]
     questions: tuple[slice, ...] = field(default=())
 
     @property
     def column(self) -> str:
         """Name of the label column in a batch."""
-        return "votes" if self.kind == "votes" else "label"
+        return _COLUMNS[self.kind]
 
 
-Columns = dict[str, NDArray[np.integer[Any]]]
+Columns = dict[str, NDArray[Any]]
 
 
 def read_labels(request: LabelRequest, stores: Mapping[str, CutoutStore]) -> tuple[Labels, Columns]:
     """Return what the labels of some stores are, and those of each row of each store.
 
-    A store without a vote schema, or without the task, has no labels: zeros, or -1.
+    A store without a vote schema, the task or the column of redshifts has no labels: zeros, -1 or NaN.
 
     Args:
         request: Which labels.
@@ -66,12 +72,20 @@ def read_labels(request: LabelRequest, stores: Mapping[str, CutoutStore]) -> tup
     Raises:
         DataError: If no store has such labels, or two stores mean different things by them.
     """
+    if request.kind == "redshift":
+        return _redshifts(stores)
     return _votes(stores) if request.kind == "votes" else _classes(request.task, stores)
 
 
 def is_labelled(labels: NDArray[Any]) -> NDArray[np.bool_]:
-    """Return which rows have labels, be they votes or classes. Shape: (n,)."""
-    found: NDArray[np.bool_] = np.any(labels > 0, axis=1) if labels.ndim == 2 else np.not_equal(labels, NOT_IN_TASK)
+    """Return which rows have labels, be they votes, classes or redshifts. Shape: (n,)."""
+    found: NDArray[np.bool_]
+    if labels.ndim == 2:
+        found = np.any(labels > 0, axis=1)
+    elif labels.dtype.kind == "f":
+        found = ~np.isnan(labels)
+    else:
+        found = np.not_equal(labels, NOT_IN_TASK)
     return found
 
 
@@ -125,3 +139,16 @@ def _classes(task: str, stores: Mapping[str, CutoutStore]) -> tuple[Labels, Colu
     for name in having:
         columns[name] = task_labels(stores[name].catalog, tasks[name][task], stores[name].votes)
     return Labels("classes", classes), columns
+
+
+def _redshifts(stores: Mapping[str, CutoutStore]) -> tuple[Labels, Columns]:
+    columns: Columns = {name: np.full(len(store), np.nan, dtype=np.float32) for name, store in stores.items()}
+    having = [name for name, store in stores.items() if REDSHIFT in store.catalog.columns]
+    if not having:
+        raise DataError(
+            f"the objective learns redshifts and no store of {', '.join(stores)} has a column {REDSHIFT!r}: train on a "
+            "survey whose catalogue has one, or choose another head"
+        )
+    for name in having:
+        columns[name] = stores[name].catalog.column(REDSHIFT).astype(np.float32)
+    return Labels("redshift", (REDSHIFT,)), columns

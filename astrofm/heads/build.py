@@ -11,14 +11,17 @@ from pydantic import Field
 from astrofm.data.supervision import Labels
 from astrofm.heads.base import LabelHead
 from astrofm.heads.classes import ClassHead, ClassHeadConfig
+from astrofm.heads.redshift import RedshiftHead, RedshiftHeadConfig
 from astrofm.heads.votes import VoteHead, VoteHeadConfig
 
-HeadConfig = Annotated[VoteHeadConfig | ClassHeadConfig, Field(discriminator="kind")]
+HeadConfig = Annotated[VoteHeadConfig | ClassHeadConfig | RedshiftHeadConfig, Field(discriminator="kind")]
 """Settings of any head; ``kind`` tells which."""
 
 
-def build_head(config: VoteHeadConfig | ClassHeadConfig, embed_dim: int, labels: Labels) -> LabelHead:
-    """Return an untrained head with one output for each answer or class.
+def build_head(
+    config: VoteHeadConfig | ClassHeadConfig | RedshiftHeadConfig, embed_dim: int, labels: Labels
+) -> LabelHead:
+    """Return an untrained head with one output for each answer, class or bin.
 
     Args:
         config: Settings.
@@ -27,4 +30,6 @@ def build_head(config: VoteHeadConfig | ClassHeadConfig, embed_dim: int, labels:
     """
     if isinstance(config, VoteHeadConfig):
         return VoteHead(embed_dim, labels.questions, config.dropout, always_drop=config.always_drop)
+    if isinstance(config, RedshiftHeadConfig):
+        return RedshiftHead(embed_dim, config.num_bins, config.z_max)
     return ClassHead(embed_dim, len(labels.names), config.label_smoothing)

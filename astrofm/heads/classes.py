@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from astrofm.data.supervision import LabelRequest
+from astrofm.distributed import gather
 from astrofm.heads.base import LabelHead
 from astrofm.views.base import Views
 
@@ -59,8 +60,7 @@ class ClassHead(LabelHead):
 
     def measure(self, embedding: Tensor, views: Views, step: int) -> tuple[Tensor, Mapping[str, Tensor]]:
         """Return cross-entropy and accuracy over the rows that have a label."""
-        labels = self.labels_of(views)
-        logits = self(embedding)
+        labels, logits = gather(self.labels_of(views)), gather(self(embedding))
         is_labelled = labels != NO_LABEL
         num_right = ((logits.detach().argmax(dim=1) == labels) & is_labelled).sum()
         accuracy = num_right / is_labelled.sum().clamp(min=1)

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from astrofm.data.supervision import LabelRequest
+from astrofm.distributed import gather
 from astrofm.heads.base import LabelHead
 from astrofm.heads.dropout import dropout_mask
 from astrofm.views.base import Views
@@ -75,7 +76,7 @@ class VoteHead(LabelHead):
         if self.training and self.dropout > 0:
             mask = dropout_mask(views.row_ids, embedding.shape[1], self.dropout, self.seed, step)
             embedding = embedding * mask.to(embedding.dtype)
-        concentrations = self._concentrations(embedding)
+        concentrations, votes = gather(self._concentrations(embedding)), gather(votes)
         error = vote_error(concentrations.detach(), votes, self.questions)
         return vote_loss(concentrations, votes, self.questions), {"vote_error": error}
 
@@ -113,10 +114,25 @@ def vote_nll(concentrations: Tensor, votes: Tensor, questions: Sequence[slice]) 
         question_of = _question_of(questions, alpha.shape[1], alpha.device)
         total = _sum_by_question(count, question_of, len(questions))
         total_alpha = _sum_by_question(alpha, question_of, len(questions))
-        # Differences come before sums: without votes each is exactly 0, and so is its gradient.
-        answers = torch.lgamma(count + alpha) - torch.lgamma(alpha) - torch.lgamma(count + 1.0)
-        whole = torch.lgamma(total + 1.0) + torch.lgamma(total_alpha) - torch.lgamma(total + total_alpha)
-        return -(whole + _sum_by_question(answers, question_of, len(questions)))
+        of_asked, row, question = _log_weight(total_alpha, total)
+        asked = row * len(questions) + question
+        of_given, row, answer = _log_weight(alpha, count)
+        given = row * len(questions) + question_of[answer]
+        # 0, but where a concentration is not finite: that stays visible, also in a question without votes.
+        nothing = (0.0 * total_alpha).flatten()
+        return nothing.index_add(0, asked, of_asked).index_add(0, given, -of_given).view_as(total)
+
+
+def _log_weight(alpha: Tensor, count: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return ``ln[ G(k + a) / (k! G(a)) ]`` where the count is not 0, and the rows and columns where that is.
+
+    Most counts are 0: a galaxy was in one campaign of several, and its tree of questions has many branches. There the
+    logarithm is exactly 0, and neither it nor its gradient is worth three gamma functions.
+    """
+    row, column = count.nonzero(as_tuple=True)
+    places = row * count.shape[1] + column
+    a, k = alpha.flatten().index_select(0, places), count.flatten().index_select(0, places)
+    return torch.lgamma(k + a) - torch.lgamma(a) - torch.lgamma(k + 1.0), row, column
 
 
 def vote_loss(concentrations: Tensor, votes: Tensor, questions: Sequence[slice]) -> Tensor:

@@ -24,11 +24,14 @@ class StepResult:
         loss: Scalar, float32.
         metrics: Detached scalars, by name.
         embedding: Detached encoder output of the first view, for the collapse watch. Shape: (batch, embed_dim).
+        projection: Detached projector output of the same view, likewise; None where there is no projector. Shape:
+            (batch, out_dim).
     """
 
     loss: Tensor
     metrics: Mapping[str, Tensor] = field(default_factory=dict)
     embedding: Tensor | None = None
+    projection: Tensor | None = None
 
 
 class Objective(nn.Module, ABC):
@@ -43,8 +46,10 @@ class Objective(nn.Module, ABC):
     def forward(self, views: Views, step: int) -> StepResult:
         """Return loss and metrics of one batch.
 
+        What it keeps for :meth:`after_step` it adds up: with small batches it is called for each of them before.
+
         Args:
-            views: The batch.
+            views: The batch, or one of the small batches that make it.
             step: Optimiser steps taken so far.
         """
 

@@ -16,9 +16,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torch.nn import functional
 
+from astrofm.distributed import gather
 from astrofm.encoders.ema import EMATarget, tau_at
 from astrofm.objectives.base import Objective, StepResult
-from astrofm.objectives.collapse import watched
 from astrofm.views.base import Views
 
 
@@ -99,19 +99,19 @@ class BYOL(Objective):
 
     def forward(self, views: Views, step: int) -> StepResult:
         """Return the loss, each view predicting the other's target, averaged over the two directions."""
-        loss, embedding = self.contrast(views)
-        seen = embedding.detach()
-        return StepResult(loss, watched(seen), seen)
+        loss, embedding, projection = self.contrast(views)
+        return StepResult(loss, {}, embedding.detach(), projection.detach())
 
-    def contrast(self, views: Views) -> tuple[Tensor, Tensor]:
-        """Return the loss and the embedding of the first view, (batch, embed_dim), through which gradients flow."""
+    def contrast(self, views: Views) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the loss, and embedding and projection of the first view, through which gradients flow."""
         first, second = views.images
         embedding = self.encoder(first)
+        projection = self.projector(embedding)
         losses = (
-            byol_loss(self.predictor(self.projector(embedding)), self.target(second)),
-            byol_loss(self.predictor(self.projector(self.encoder(second))), self.target(first)),
+            byol_loss(gather(self.predictor(projection)), gather(self.target(second))),
+            byol_loss(gather(self.predictor(self.projector(self.encoder(second)))), gather(self.target(first))),
         )
-        return (losses[0] + losses[1]) / 2.0, embedding
+        return (losses[0] + losses[1]) / 2.0, embedding, projection
 
     def after_step(self, step: int, num_steps: int) -> Mapping[str, float]:
         """Move the target towards the online network."""

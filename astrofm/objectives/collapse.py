@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["effective_rank", "embedding_spread", "watched"]
+__all__ = ["effective_rank", "embedding_spread"]
 
 import math
 
@@ -12,15 +12,6 @@ from torch.nn import functional
 
 MOST_ROWS = 128
 """Rows of a batch that :func:`effective_rank` looks at; its cost grows with their cube."""
-
-
-def watched(embedding: Tensor) -> dict[str, Tensor]:
-    """Return both numbers of an embedding, by the names under which they are logged.
-
-    Args:
-        embedding: Shape: (batch, dim).
-    """
-    return {"embedding_spread": embedding_spread(embedding), "effective_rank": effective_rank(embedding)}
 
 
 @torch.no_grad()

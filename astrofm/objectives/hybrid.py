@@ -27,7 +27,6 @@ from astrofm.heads.build import HeadConfig, build_head
 from astrofm.heads.votes import VoteHeadConfig
 from astrofm.objectives.base import Objective, StepResult
 from astrofm.objectives.byol import BYOL, BYOLConfig
-from astrofm.objectives.collapse import watched
 from astrofm.objectives.supervised import Supervised
 from astrofm.views.base import Views
 
@@ -69,7 +68,7 @@ def hybrid_loss(byol: Tensor, supervised: Tensor, weight: float) -> Tensor:
 class Hybrid(BYOL):
     """BYOL with a head on the embedding of the first view.
 
-    Each process balances the losses of its own part of the batch.
+    On several processes the two losses that are balanced are those of the global batch.
 
     Args:
         config: Settings.
@@ -88,13 +87,11 @@ class Hybrid(BYOL):
 
     def forward(self, views: Views, step: int) -> StepResult:
         """Return the loss and both parts of it."""
-        contrastive, embedding = self.contrast(views)
+        contrastive, embedding, projection = self.contrast(views)
         supervised, metrics = self.head.measure(embedding, views, step)
-        seen = embedding.detach()
         parts = {"loss_contrastive": contrastive.detach(), "loss_supervised": supervised.detach()}
-        return StepResult(
-            hybrid_loss(contrastive, supervised, self.weight), {**watched(seen), **parts, **metrics}, seen
-        )
+        loss = hybrid_loss(contrastive, supervised, self.weight)
+        return StepResult(loss, {**parts, **metrics}, embedding.detach(), projection.detach())
 
 
 def build_hybrid(config: HybridConfig, encoder: nn.Module, embed_dim: int, labels: Labels) -> Objective:

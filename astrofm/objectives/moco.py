@@ -16,9 +16,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torch.nn import functional
 
+from astrofm.distributed import gather
 from astrofm.encoders.ema import EMATarget
 from astrofm.objectives.base import Objective, StepResult
-from astrofm.objectives.collapse import watched
 from astrofm.views.base import Views
 
 
@@ -69,8 +69,8 @@ class MoCo(Objective):
     """Online encoder and projector, their target, and a queue of its keys.
 
     The queue begins empty and counts as far as it is filled: no random vectors stand in for keys. The keys of a batch
-    join it after the optimiser step. On several processes each has a queue of its own keys, and batch norm sees the
-    keys in the order of the queries (the paper shuffles them between GPUs).
+    join it after the optimiser step. On several processes each keeps the keys of all, and batch norm sees those of the
+    global batch, so nothing need be shuffled between GPUs as in the paper.
 
     Args:
         config: Settings.
@@ -94,26 +94,28 @@ class MoCo(Objective):
         self.target = EMATarget(nn.Sequential(encoder, self.projector))
         self.register_buffer("keys", torch.zeros(config.num_keys, config.out_dim))
         self.register_buffer("num_seen", torch.zeros((), dtype=torch.long))
-        self._new_keys: Tensor | None = None
+        self._new_keys: list[Tensor] = []
 
     def forward(self, views: Views, step: int) -> StepResult:
         """Return the loss of the first view's queries among the second view's keys and the queue."""
         first, second = views.images
         embedding = self.encoder(first)
-        keys = self.target(second)
+        keys = gather(self.target(second))
         filled = self.keys[: min(int(self.num_seen), self.config.num_keys)]
-        loss = info_nce_loss(self.projector(embedding), keys, filled, self.config.temperature)
-        self._new_keys = functional.normalize(keys.detach().float(), dim=1)
-        return StepResult(loss, watched(embedding.detach()), embedding.detach())
+        projection = self.projector(embedding)
+        loss = info_nce_loss(gather(projection), keys, filled, self.config.temperature)
+        self._new_keys.append(functional.normalize(keys.detach().float(), dim=1))
+        return StepResult(loss, {}, embedding.detach(), projection.detach())
 
     def after_step(self, step: int, num_steps: int) -> Mapping[str, float]:
         """Move the target towards the online network, and put the keys of the batch in place of the oldest."""
         self.target.update(nn.Sequential(self.encoder, self.projector), self.config.tau)
-        if self._new_keys is not None:
-            new = self._new_keys[-self.config.num_keys :]
-            first = int(self.num_seen) + len(self._new_keys) - len(new)
+        if self._new_keys:
+            keys = torch.cat(self._new_keys)
+            new = keys[-self.config.num_keys :]
+            first = int(self.num_seen) + len(keys) - len(new)
             places = torch.arange(first, first + len(new), device=new.device) % self.config.num_keys
             self.keys[places] = new
-            self.num_seen += len(self._new_keys)
-            self._new_keys = None
+            self.num_seen += len(keys)
+            self._new_keys = []
         return {"tau": self.config.tau}

@@ -14,8 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torch.nn import functional
 
+from astrofm.distributed import gather
 from astrofm.objectives.base import Objective, StepResult
-from astrofm.objectives.collapse import watched
 from astrofm.views.base import Views
 
 
@@ -82,5 +82,5 @@ class SimCLR(Objective):
         first, second = views.images
         embedding = self.encoder(first)
         projections = self.projector(embedding), self.projector(self.encoder(second))
-        loss = nt_xent_loss(*projections, self.config.temperature)
-        return StepResult(loss, watched(embedding.detach()), embedding.detach())
+        loss = nt_xent_loss(gather(projections[0]), gather(projections[1]), self.config.temperature)
+        return StepResult(loss, {}, embedding.detach(), projections[0].detach())

@@ -14,8 +14,8 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
+from astrofm.distributed import gather
 from astrofm.objectives.base import Objective, StepResult
-from astrofm.objectives.collapse import watched
 from astrofm.views.base import Views
 
 
@@ -94,5 +94,7 @@ class Spectral(Objective):
         """Return the loss of the two views' projections."""
         first, second = views.images
         embedding = self.encoder(first)
-        loss = spectral_loss(self.projector(embedding), self.projector(self.encoder(second)), self.config.mu)
-        return StepResult(loss, watched(embedding.detach()), embedding.detach())
+        projection = self.projector(embedding)
+        other = self.projector(self.encoder(second))
+        loss = spectral_loss(gather(projection), gather(other), self.config.mu)
+        return StepResult(loss, {}, embedding.detach(), projection.detach())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Sample", "contact_sheet", "label_texts"]
+__all__ = ["Sample", "contact_sheet", "label_texts", "shown_channels"]
 
 from dataclasses import dataclass
 from typing import Any
@@ -71,7 +71,7 @@ def contact_sheet(store: CutoutStore, sample: Sample) -> tuple[list[Picture], st
     names, splits = store.catalog.column("id_str"), store.catalog.column("split")
     labels = label_texts(store)
     shown, stretch = _stretched(store, sample, places)
-    channels, bands = _channels(store, shown.shape[1])
+    channels, bands = shown_channels(store, shown.shape[1])
     colormap: Colormap = "ember" if store.card.domain == "radio" else "gray"
     size_pix = min(_PICTURE_PIX, max(shown.shape[2:]))
     pictures = []
@@ -112,7 +112,7 @@ def _stretched(store: CutoutStore, sample: Sample, places: NDArray[np.int64]) ->
     return np.where(sample.hidden[places], np.nan, sample.images[places]), ""
 
 
-def _channels(store: CutoutStore, num_channels: int) -> tuple[list[int], str]:
+def shown_channels(store: CutoutStore, num_channels: int) -> tuple[list[int], str]:
     """Return which channels are shown: three bands from long to short wavelength in red, green and blue, else one."""
     names = store.card.band_names
     if num_channels == 1 or num_channels != len(names):

@@ -184,7 +184,7 @@ def test_a_misspelt_recipe_key(astrofm, radio_recipe, tmp_path, place):
 def test_pretrain_needs_a_survey_or_a_recipe(astrofm):
     ended = astrofm("pretrain")
     assert ended.code == 2
-    assert ended.sentence == "pretrain takes --survey NAME, --config RECIPE, or both"
+    assert ended.sentence == "give --survey NAME, --config RECIPE, or both"
 
 
 def half_written(store, tmp_path, kind):

@@ -89,3 +89,21 @@ def test_classes_that_differ_between_stores_are_refused(mock_stores):
     turned = task.model_copy(update={"classes": dict(reversed(task.classes.items()))})
     with pytest.raises(DataError, match="give both cards the same classes"):
         read_labels(LabelRequest("classes", task.name), {"a": store, "b": changed(store, tasks=(turned,))})
+
+
+def test_redshifts_are_those_of_the_catalogue_and_nan_where_a_store_has_none(mock_stores):
+    with_redshift = changed(mock_stores["mirabest"])
+    given = np.linspace(0.0, 0.3, len(with_redshift))
+    given[5] = np.nan
+    with_redshift.catalog = with_redshift.catalog.with_columns({"z_spec": given})
+    stores = {"mirabest": with_redshift, "gz-evo": mock_stores["gz-evo"]}
+    labels, columns = read_labels(LabelRequest("redshift"), stores)
+    assert (labels.column, labels.names) == ("z_spec", ("z_spec",))
+    np.testing.assert_allclose(columns["mirabest"], given, rtol=1e-6)
+    assert is_labelled(columns["mirabest"]).tolist() == [row != 5 for row in range(len(given))]
+    assert not is_labelled(columns["gz-evo"]).any()
+
+
+def test_redshifts_are_refused_where_no_store_has_any(mock_stores):
+    with pytest.raises(DataError, match="no store of gz-evo has a column 'z_spec'"):
+        read_labels(LabelRequest("redshift"), {"gz-evo": mock_stores["gz-evo"]})

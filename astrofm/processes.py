@@ -1,0 +1,98 @@
+"""How many processes a run has, which of them this one is, and how Lightning finds the others.
+
+They are started by SLURM's ``srun``, by ``torchrun``, or, on one machine, by Lightning, which runs the command line
+again for each process but the first once training begins.
+"""
+
+from __future__ import annotations
+
+__all__ = ["ONE_PROCESS", "Processes"]
+
+import os
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from lightning.fabric.plugins.environments import LightningEnvironment, SLURMEnvironment, TorchElasticEnvironment
+from lightning.pytorch.plugins.environments import ClusterEnvironment
+from lightning.pytorch.strategies import DDPStrategy
+
+from astrofm.errors import UsageError
+
+LONGEST_WAIT = timedelta(hours=2)
+"""Time after which a process that waits for another gives up: longer than any probe, which only the first one runs."""
+
+
+@dataclass(frozen=True)
+class Processes:
+    """The processes of a run, one for each device.
+
+    Attributes:
+        devices: Devices of one machine.
+        num_nodes: Machines.
+    """
+
+    devices: int = 1
+    num_nodes: int = 1
+
+    @property
+    def world_size(self) -> int:
+        """Number of processes."""
+        return self.devices * self.num_nodes
+
+    @property
+    def rank(self) -> int:
+        """Number of this process among all; the first is 0 and writes the run."""
+        environment = self._environment()
+        if environment is None:
+            return 0
+        if isinstance(environment, LightningEnvironment):
+            return environment.node_rank() * self.devices + environment.local_rank()
+        return environment.global_rank()
+
+    def check(self) -> None:
+        """Refuse a number of processes that is not the one that was started.
+
+        Raises:
+            UsageError: If it differs.
+        """
+        environment = self._environment()
+        started = self.world_size if isinstance(environment, LightningEnvironment | None) else environment.world_size()
+        if started != self.world_size:
+            raise UsageError(
+                f"--devices {self.devices} --num-nodes {self.num_nodes} asks for {self.world_size} processes, and "
+                f"{started} were started: give the devices and machines of the job"
+            )
+
+    def device_of(self, device: str) -> str:
+        """Return the device of this process: on several GPUs each has its own."""
+        environment = self._environment()
+        return device if environment is None or device != "cuda" else f"cuda:{environment.local_rank()}"
+
+    def trainer_options(self, device: str) -> dict[str, Any]:
+        """Return what Lightning's trainer needs to know of them."""
+        options: dict[str, Any] = {"devices": self.devices, "num_nodes": self.num_nodes}
+        environment = self._environment()
+        if environment is None:
+            return options
+        strategy = DDPStrategy(
+            cluster_environment=environment,
+            process_group_backend="nccl" if device == "cuda" else "gloo",
+            timeout=LONGEST_WAIT,
+            broadcast_buffers=False,  # they are the same on all: batch norm is synchronised, and so are queues
+            # A parameter that a step leaves out must not let the others wait; and the order in which gradients are
+            # added up then is that of the first step in all steps, so that a continued run has the same bits.
+            find_unused_parameters=True,
+        )
+        return {**options, "strategy": strategy}
+
+    def _environment(self) -> ClusterEnvironment | None:
+        """Return who started the processes; None where there is only this one."""
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1 and TorchElasticEnvironment.detect():
+            return TorchElasticEnvironment()
+        if int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1:
+            return SLURMEnvironment(auto_requeue=False)  # a run saves its state after SIGTERM by itself
+        return LightningEnvironment() if self.world_size > 1 else None
+
+
+ONE_PROCESS = Processes()

@@ -1,0 +1,197 @@
+"""BYOL pretraining, images a second through the optimiser step, against lightly's BYOL and against the bare step.
+
+Usage: ``python benchmarks/pretrain_throughput.py [--data galaxies radio] [--json]``
+
+Three ways to train the same network (ResNet-18, 64 px, batch 128, heads of 1024 and 256) on the same real pictures:
+
+- ``ours``: ``astrofm.pretrain`` whole, from a store in memory: loader, views, Lightning, checkpoints, metrics;
+- ``lightly``: the documented BYOL recipe of lightly 1.6, see ``lightly_byol.py``, from JPEG files or 8-bit images;
+- ``bare step``: our objective in a loop of forward, backward, optimiser and target, on one batch held in memory.
+
+Each in float32 and under autocast to bfloat16. lightly ships float32; our recipes for two cores ship bf16-mixed, so
+``ratio_to_lightly`` is ours in bfloat16 over lightly in float32, the goal is 2; the ratios at equal precision are
+printed beside it. ``share_of_bare_step`` is at equal precision, the smaller of the two; the goal is 0.9. The runs take
+turns; the median of the rounds counts, and each begins to count when it is warm. Progressive resolution plays no part.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import torch
+from lightly_byol import LightlyBYOL, Pictures, batches, seconds_of_steps
+from real_pictures import SETS, RealSet
+
+from astrofm.data.store import CutoutStore
+from astrofm.encoders.build import EncoderConfig, build_encoder, embed_dim_of
+from astrofm.listener import StepInfo
+from astrofm.objectives.byol import BYOL, BYOLConfig
+from astrofm.optimizer import OptimizerConfig, build_optimizer
+from astrofm.pretrain import pretrain
+from astrofm.recipe import Recipe
+from astrofm.views.base import Views
+
+HIDDEN_DIM, OUT_DIM = 1024, 256
+WARM = 3
+"""Steps of each run that do not count."""
+PRECISIONS = {"float32": "32-true", "bfloat16": "bf16-mixed"}
+OPTIMIZER = OptimizerConfig(name="sgd", learning_rate=0.06)
+
+Rates = dict[str, dict[str, float]]
+"""Images a second, by way of training and precision."""
+
+
+def main() -> None:
+    """Run the benchmark and print rates and ratios."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", nargs="+", choices=sorted(SETS), default=sorted(SETS))
+    parser.add_argument("--encoder", default="resnet18")
+    parser.add_argument("--size-pix", type=int, default=64)
+    parser.add_argument("--batch-size", type=int, default=128)
+    parser.add_argument("--steps", type=int, default=8, help="timed steps of each run")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    asked = parser.parse_args()
+    if asked.device == "cpu" and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:2])
+        torch.set_num_threads(2)
+    with tempfile.TemporaryDirectory() as folder:
+        results = {name: _compared(_measured(SETS[name], asked, Path(folder))) for name in asked.data}
+    smallest = {
+        key: min(result[key] for result in results.values()) for key in ("ratio_to_lightly", "share_of_bare_step")
+    }
+    if asked.json:
+        print(json.dumps({**smallest, "data": results}))
+        return
+    for name, result in results.items():
+        print(name)
+        for what, value in result.items():
+            print(f"  {what}: {value}")
+
+
+def _measured(chosen: RealSet, asked: argparse.Namespace, folder: Path) -> list[Rates]:
+    """Return the rates of every round."""
+    store = chosen.store(folder)
+    pictures = Pictures(chosen.pictures(store), asked.size_pix)
+    ways: dict[str, Callable[[str], Iterable[float]]] = {
+        "ours": lambda precision: _ours(chosen, store, precision, asked, folder),
+        "lightly": lambda precision: _lightly(pictures, len(chosen.channels), precision, asked),
+        "bare step": lambda precision: _bare(len(chosen.channels), precision, asked),
+    }
+    rounds = []
+    for _ in range(asked.rounds):
+        rates: Rates = {way: {} for way in ways}
+        for precision in PRECISIONS:
+            for way, run in ways.items():
+                ends = list(run(precision))
+                rates[way][precision] = asked.batch_size * asked.steps / (ends[-1] - ends[WARM - 1])
+        rounds.append(rates)
+    return rounds
+
+
+def _compared(rounds: list[Rates]) -> dict[str, Any]:
+    """Return the medians over the rounds of all rates, and of the ratios within a round."""
+
+    def ratio(way: str, precision: str, other: str, of_other: str) -> float:
+        return round(median(rates[way][precision] / rates[other][of_other] for rates in rounds), 3)
+
+    return {
+        "ratio_to_lightly": ratio("ours", "bfloat16", "lightly", "float32"),
+        "share_of_bare_step": min(ratio("ours", precision, "bare step", precision) for precision in PRECISIONS),
+        "at equal precision": {precision: ratio("ours", precision, "lightly", precision) for precision in PRECISIONS},
+        "share by precision": {precision: ratio("ours", precision, "bare step", precision) for precision in PRECISIONS},
+        "images per second": {
+            way: {precision: round(median(rates[way][precision] for rates in rounds), 1) for precision in PRECISIONS}
+            for way in rounds[0]
+        },
+    }
+
+
+class _Ends:
+    """Remembers when each step ended."""
+
+    def __init__(self) -> None:
+        self.ends: list[float] = []
+
+    def on_step(self, info: StepInfo) -> None:
+        self.ends.append(time.perf_counter())
+
+
+def _ours(chosen: RealSet, store: CutoutStore, precision: str, asked: argparse.Namespace, folder: Path) -> list[float]:
+    recipe = Recipe.parse(
+        {
+            "name": "throughput",
+            "data": {
+                "surveys": [{"name": chosen.survey, "splits": ["train", "val", "test"]}],
+                "channels": [{"name": channel} for channel in chosen.channels],
+                "size_pix": asked.size_pix,
+                "field_of_view_arcsec": "unknown",
+            },
+            "views": list(chosen.views),
+            "encoder": {"name": asked.encoder, "settings": {}},
+            "objective": {"name": "byol", "settings": {"hidden_dim": HIDDEN_DIM, "out_dim": OUT_DIM}},
+            "training": {
+                "batch_size": asked.batch_size,
+                "max_steps": WARM + asked.steps,
+                "precision": PRECISIONS[precision],
+                "optimizer": OPTIMIZER.model_dump(),
+            },
+        },
+        "made for a benchmark",
+    )
+    ends = _Ends()
+    with tempfile.TemporaryDirectory(dir=folder) as run:
+        pretrain(recipe, {chosen.survey: store}, Path(run) / "run", device=asked.device, listeners=[ends])
+    return ends.ends
+
+
+def _lightly(pictures: Pictures, num_channels: int, precision: str, asked: argparse.Namespace) -> list[float]:
+    torch.manual_seed(0)
+    encoder = build_encoder(EncoderConfig(name=asked.encoder), num_channels)
+    model = LightlyBYOL(encoder, embed_dim_of(encoder), HIDDEN_DIM, OUT_DIM).to(asked.device)
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.SGD(trained, lr=OPTIMIZER.learning_rate, momentum=OPTIMIZER.momentum)
+    return seconds_of_steps(
+        model,
+        batches(pictures, asked.batch_size),
+        optimizer,
+        WARM + asked.steps,
+        device=asked.device,
+        is_bf16=precision == "bfloat16",
+    )
+
+
+def _bare(num_channels: int, precision: str, asked: argparse.Namespace) -> list[float]:
+    torch.manual_seed(0)
+    encoder = build_encoder(EncoderConfig(name=asked.encoder), num_channels)
+    objective = BYOL(BYOLConfig(hidden_dim=HIDDEN_DIM, out_dim=OUT_DIM), encoder, embed_dim_of(encoder))
+    objective.to(asked.device, memory_format=torch.channels_last).train()
+    optimizer = build_optimizer(OPTIMIZER, [list(objective.parameters())])
+    shape = (asked.batch_size, num_channels, asked.size_pix, asked.size_pix)
+    images = tuple(torch.randn(shape, device=asked.device) for _ in range(2))
+    views = Views(images, torch.from_numpy(np.arange(asked.batch_size)))
+    ends = []
+    for step in range(WARM + asked.steps):
+        with torch.autocast(torch.device(asked.device).type, torch.bfloat16, enabled=precision == "bfloat16"):
+            loss = objective(views, step).loss
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        objective.after_step(step + 1, WARM + asked.steps)
+        loss.item()  # waits for the device
+        ends.append(time.perf_counter())
+    return ends
+
+
+if __name__ == "__main__":
+    main()
