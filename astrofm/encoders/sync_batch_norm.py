@@ -81,7 +81,7 @@ def synchronise_batch_norm(network: nn.Module, device: str) -> None:
         device: Where it is trained, ``cpu`` or ``cuda``.
     """
     if device == "cuda":
-        convert_sync_batchnorm(network)
+        convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]  # timm's, without types
         return
     for name, child in list(network.named_children()):
         if isinstance(child, _BatchNorm):

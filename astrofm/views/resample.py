@@ -77,8 +77,8 @@ def _to_pixels(windows: NDArray[np.float64], size_pix: int, shape: tuple[int, in
     would smooth the noise of every image that is not turned. Shape: (n, 2).
     """
     has_same_scale = np.abs(windows - size_pix) <= SCALE_TOLERANCE * size_pix
-    is_between = [(size - size_pix) % 2 for size in reversed(shape)]
-    return has_same_scale[:, None] * np.array(is_between, dtype=np.float64)
+    is_between = np.array([(size - size_pix) % 2 for size in reversed(shape)], dtype=np.float64)
+    return np.where(has_same_scale[:, None], is_between, 0.0)
 
 
 def _grid(affine: Tensor, size_pix: int) -> Tensor:
