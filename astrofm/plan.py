@@ -34,6 +34,7 @@ from astrofm.parts import checked_settings
 from astrofm.recipe import Exclusion, Recipe, SurveyChoice
 from astrofm.views.base import View
 from astrofm.views.pipeline import ViewPipeline
+from astrofm.views.resample import SCALE_TOLERANCE
 from astrofm.views.stretch import InputPlan
 
 CHECKED_CUTOUTS = 512
@@ -152,15 +153,19 @@ def make_contract(recipe: Recipe, stores: Sequence[CutoutStore]) -> InputContrac
 def input_plan(store: CutoutStore) -> InputPlan:
     """Return how the pixels of a store become network input, as its card says."""
     given = store.product.input
+    of_card = store.card.pixel_scale_of(store.product_name)
+    scales = store.measured("pixel_scale")
     return InputPlan(
         survey=store.card.name,
         stretch=given.stretch,
         mean=given.mean,
         std=given.std,
-        pixel_scale_arcsec=store.card.pixel_scale_of(store.product_name),
+        pixel_scale_arcsec=of_card,
         bands=store.card.bands,
         unit=store.product.unit,
         beam=_beam_of(store.card),
+        has_one_scale=of_card is not None
+        and np.allclose(scales[~np.isnan(scales)], of_card, rtol=SCALE_TOLERANCE, atol=0.0),
     )
 
 

@@ -23,7 +23,7 @@ from torch import Tensor
 from astrofm.data.batch import Batch, Share
 from astrofm.errors import PluginError, one_of
 from astrofm.views.base import GeometryView, PhysicalView, PixelView, Stage, View, Views
-from astrofm.views.resample import SCALE_TOLERANCE, resample
+from astrofm.views.resample import SCALE_TOLERANCE, block_factors, resample
 from astrofm.views.sky import sky_of
 from astrofm.views.stretch import InputPlan, fill_missing
 
@@ -218,17 +218,19 @@ class ViewPipeline:
         """Return the central part of the cutouts that any view looks at, with its mask.
 
         Only where the survey has one pixel scale: then the part is the same on every rank, and so is each bit of the
-        result. A stretch that looks at the whole image, or a physical view, gets the whole image.
+        result. It begins with a block of those that are averaged, so that it has the blocks of the whole image. A
+        stretch that looks at the whole image, or a physical view, gets the whole image.
         """
-        scales = _pixel_scales(share, plan)
         scale, wanted = plan.pixel_scale_arcsec, self.field_of_view_arcsec
-        is_uniform = scale is not None and np.allclose(scales, scale, rtol=SCALE_TOLERANCE, atol=0.0)
-        if wanted is None or scale is None or not is_uniform or self._has_physical or not plan.steps.is_pointwise:
+        if wanted is None or scale is None or not plan.has_one_scale or self._has_physical:
+            return share.images, share.mask
+        if not plan.steps.is_pointwise:
             return share.images, share.mask
         window = wanted / scale
-        side = reach * window * (1.0 + SCALE_TOLERANCE) + 2 * (window // self.size_pix + 2)
+        factor = int(block_factors(np.array([window]), self.size_pix)[0])
+        side = reach * window + 2 * (2 * factor + 1)
         ny, nx = share.images.shape[-2:]
-        y, x = (max(0, int((size - side) // 2)) for size in (ny, nx))
+        y, x = (factor * max(0, int((size - side) // 2) // factor) for size in (ny, nx))
         part = (..., slice(y, ny - y), slice(x, nx - x))
         return share.images[part], None if share.mask is None else share.mask[part]
 
@@ -249,12 +251,16 @@ class ViewPipeline:
 
 
 def _pixel_scales(share: Share, plan: InputPlan) -> NDArray[np.float64]:
-    """Return the pixel scale of each cutout in arcsec, its own or else its survey's; NaN where unknown. Shape: (n,)."""
+    """Return the pixel scale of each cutout in arcsec, its own or else its survey's; NaN where unknown. Shape: (n,).
+
+    One that is its survey's but for the rounding of a header is taken for it.
+    """
     of_survey = np.nan if plan.pixel_scale_arcsec is None else plan.pixel_scale_arcsec
     own = share.meta.get("pixel_scale")
     if own is None:
         return np.full(len(share.places), of_survey)
-    return np.where(np.isnan(own), of_survey, own)
+    is_of_survey = np.isnan(own) | np.isclose(own, of_survey, rtol=SCALE_TOLERANCE, atol=0.0)
+    return np.where(is_of_survey, of_survey, own)
 
 
 def _tensor(values: NDArray[Any] | Tensor, device: torch.device | str) -> Tensor:

@@ -291,6 +291,7 @@ class InputPlan:
         bands: Of the channels, in order; physical views need them.
         unit: Of the product's pixels; empty where unknown.
         beam: Beam, or PSF as a round one, of the cutouts that do not bring their own; None where unknown.
+        has_one_scale: Whether no cutout of the survey has a pixel scale that differs from that one.
     """
 
     survey: str
@@ -301,6 +302,7 @@ class InputPlan:
     bands: tuple[Band, ...] = ()
     unit: str = ""
     beam: Beam | None = None
+    has_one_scale: bool = False
 
     @cached_property
     def steps(self) -> Stretch:

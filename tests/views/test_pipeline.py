@@ -149,7 +149,7 @@ def test_shift_and_zoom_compose_in_the_order_they_are_given():
 
 @pytest.mark.parametrize("size", [150, 300, 301])
 def test_a_source_keeps_its_place_and_its_brightness_when_the_image_is_averaged_down(size):
-    image = gaussian(size, 8.0, x=20.0, y=-31.0)
+    image = gaussian(size, 12.0, x=20.0, y=-31.0)  # 2.5 pixels of the input: what is sharper, sampling changes
     small = pipeline_of(size_pix=64).plain(batch_of(image), "cpu")[0, 0].numpy()
     factor = size / 64
     assert centre_of_light(small) == pytest.approx((20.0 / factor, -31.0 / factor), abs=0.02)
@@ -186,21 +186,37 @@ def test_an_unknown_pixel_scale_shows_the_whole_cutout():
     torch.testing.assert_close(known_nowhere, torch.from_numpy(images), rtol=0, atol=1e-2)
 
 
-def test_cropping_before_the_stretch_changes_nothing_but_rounding():
-    batch = batch_of(random_images(4, 1, 300, 300, dtype=np.uint8))
+@pytest.mark.parametrize("size", [300, 301])
+@pytest.mark.parametrize("fov_pix", [64, 80, 128, 150, 200])
+def test_cropping_before_the_stretch_changes_nothing_but_rounding(size, fov_pix):
+    batch = batch_of(random_images(4, 1, size, size, dtype=np.uint8))
     scale = [Step(name="scale", settings={"factor": 1 / 255})]
-    whole = [*scale, Step(name="circular_mask", settings={"radius_pix": 1000.0})]  # does nothing, forbids the crop
-    setting = {"size_pix": 64, "fov": 115.2, "num_views": 2, "pixel_scale_arcsec": 1.8}
-    cropped = pipeline_of(*ALL_VIEWS, **setting, stretch=scale)(batch, 3, "cpu").images
-    uncropped = pipeline_of(*ALL_VIEWS, **setting, stretch=whole)(batch, 3, "cpu").images
-    for a, b in zip(cropped, uncropped, strict=True):
-        torch.testing.assert_close(a, b, rtol=0, atol=1e-4)
+    setting = {"size_pix": 64, "fov": 1.8 * fov_pix, "num_views": 2, "pixel_scale_arcsec": 1.8, "stretch": scale}
+    cropping, whole = (pipeline_of(*ALL_VIEWS, **setting, has_one_scale=has) for has in (True, False))
+    for a, b in zip(cropping(batch, 3, "cpu").images, whole(batch, 3, "cpu").images, strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=2e-4)
+    torch.testing.assert_close(cropping.plain(batch, "cpu"), whole.plain(batch, "cpu"), rtol=0, atol=2e-4)
+
+
+def test_a_scale_that_a_header_rounds_is_that_of_the_survey():
+    images = random_images(2, 1, 300, 300)
+    setting = {"size_pix": 64, "fov": 128 * 1.8, "pixel_scale_arcsec": 1.8}
+    rounded = pipeline_of(**setting).plain(batch_of(images, pixel_scale=1.8001), "cpu")
+    assert torch.equal(rounded, pipeline_of(**setting).plain(batch_of(images, pixel_scale=1.8), "cpu"))
+
+
+@pytest.mark.parametrize("fov_pix", [64, 128])
+def test_a_row_does_not_depend_on_the_pixel_scale_of_its_neighbours(fov_pix):
+    images = random_images(4, 1, 300, 300)
+    pipeline = pipeline_of(*ALL_VIEWS, size_pix=64, fov=1.8 * fov_pix, pixel_scale_arcsec=1.8)
+    first, second = batch_of(images), batch_of(images, pixel_scale=[1.8, 1.8, 1.8, 1.2])
+    assert torch.equal(pipeline(first, 2, "cpu").images[0][:3], pipeline(second, 2, "cpu").images[0][:3])
 
 
 @pytest.mark.parametrize("fov", [None, 64.0, 115.2])
 def test_two_ranks_see_the_views_of_one_bit_for_bit(fov):
     images = random_images(8, 1, 128, 128, dtype=np.uint8)
-    pipeline = pipeline_of(*ALL_VIEWS, num_views=2, fov=fov, pixel_scale_arcsec=1.8)
+    pipeline = pipeline_of(*ALL_VIEWS, num_views=2, fov=fov, pixel_scale_arcsec=1.8, has_one_scale=True)
     whole = pipeline(batch_of(images), 5, "cpu")
     halves = [pipeline(batch_of(images[i : i + 4], first=i, global_size=8), 5, "cpu") for i in (0, 4)]
     for view in range(2):

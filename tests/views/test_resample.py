@@ -86,3 +86,13 @@ def test_a_window_of_other_pixels_stays_centred():
     image = torch.zeros(9, 9)
     image[4, 4] = 1.0
     torch.testing.assert_close(one(image, 4, window=5), one(image, 4, window=5).flip(0, 1), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("size", [20, 21, 22, 23, 24])
+@pytest.mark.parametrize(("factor", "size_pix"), [(2, 8), (2, 5), (3, 4), (3, 5)])
+def test_an_input_of_blocks_of_pixels_has_their_means_whatever_the_size_of_the_cutout(size, factor, size_pix):
+    image = torch.rand(size, size, generator=torch.Generator().manual_seed(0))
+    window = factor * size_pix
+    first = (size - window) // 2
+    blocks = image[first : first + window, first : first + window].reshape(size_pix, factor, size_pix, factor)
+    torch.testing.assert_close(one(image, size_pix, window=window), blocks.mean(dim=(1, 3)), rtol=0, atol=1e-4)
