@@ -59,7 +59,10 @@ class ClassHead(LabelHead):
         return logits
 
     def measure(self, embedding: Tensor, views: Views, step: int) -> tuple[Tensor, Mapping[str, Tensor]]:
-        """Return cross-entropy and accuracy over the rows that have a label."""
+        """Return cross-entropy and accuracy over the rows that have a label.
+
+        The statistics of the head's batch norm are those of all rows, so that the others act through them.
+        """
         labels, logits = gather(self.labels_of(views)), gather(self(embedding))
         is_labelled = labels != NO_LABEL
         num_right = ((logits.detach().argmax(dim=1) == labels) & is_labelled).sum()

@@ -88,7 +88,7 @@ def redshift_bins(z_spec: Tensor, edges: Tensor) -> Tensor:
     Returns:
         int64. Shape: (batch,).
     """
-    bins = torch.bucketize(z_spec, edges[1:-1].to(z_spec.dtype), right=True)
+    bins = torch.bucketize(z_spec.to(edges.dtype), edges[1:-1], right=True)
     return torch.where(z_spec.isnan(), NO_LABEL, bins)
 
 

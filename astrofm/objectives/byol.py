@@ -1,7 +1,8 @@
 """BYOL: an online network predicts what a slowly moving copy of itself makes of another view of the same source.
 
-Grill et al. 2020, arXiv 2006.07733. For radio galaxies: Slijepcevic et al. 2024, arXiv 2305.16127, whose loss is half
-of the one here less 1: the same gradient needs half their learning rate.
+Grill et al. 2020, arXiv 2006.07733. Two directions are averaged here and added up there: the same gradient needs twice
+their learning rate. For radio galaxies: Slijepcevic et al. 2024, arXiv 2305.16127, whose loss is half of the one here
+less 1: the same gradient needs half their learning rate.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ __all__ = ["SMALLEST_LOSS", "Hybrid", "HybridConfig", "build_hybrid", "hybrid_lo
 import math
 from typing import ClassVar
 
-from pydantic import Field
+from pydantic import Field, field_validator
 from torch import Tensor, nn
 
 from astrofm.data.supervision import LabelRequest, Labels
@@ -34,12 +34,23 @@ SMALLEST_LOSS = 1e-6
 """A supervised loss below this is not scaled up further."""
 
 
+LARGEST_WEIGHT = 1e5
+"""Weight above which the authors' code trains on the labels alone."""
+
+
 class HybridConfig(BYOLConfig):
     """Settings of hybrid pretraining; those of BYOL, the head, and the balance of the two losses."""
 
     weight: float = Field(ge=0)
     """Size of the supervised loss over that of the contrastive one; 0 is BYOL, ``.inf`` is supervised training."""
     head: HeadConfig = VoteHeadConfig()
+
+    @field_validator("weight")
+    @classmethod
+    def _is_a_balance_or_infinite(cls, weight: float) -> float:
+        if LARGEST_WEIGHT < weight < math.inf:
+            raise ValueError(f"weight is at most {LARGEST_WEIGHT:g}, or .inf for supervised training: got {weight:g}")
+        return weight
 
     @property
     def request(self) -> LabelRequest:

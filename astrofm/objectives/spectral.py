@@ -44,7 +44,7 @@ def spectral_loss(first: Tensor, second: Tensor, mu: float) -> Tensor:
         mu: Square of the largest norm.
 
     Returns:
-        Scalar, float32, at least -2 + 1 / (batch - 1) where dim is smaller than the batch.
+        Scalar, float32.
 
     Raises:
         ValueError: If the shapes differ or there is only one row, which leaves no negative pair.

@@ -107,6 +107,21 @@ def test_loss_and_gradient_are_twice_those_of_the_papers_equation():
     torch.testing.assert_close(found, 2.0 * 0.7 * abs(l_con) / l_sup * own, rtol=1e-4, atol=0.0)
 
 
+@pytest.mark.parametrize("contrastive", [-0.7, 0.4])
+@pytest.mark.parametrize("weight", [0.3, 1.0, 5.0])
+def test_the_balance_is_a_constant_through_which_no_gradient_flows(contrastive, weight):
+    byol, supervised = (torch.tensor(value, requires_grad=True) for value in (2.0 + 2.0 * contrastive, 3.0))
+    hybrid_loss(byol, supervised, weight).backward()
+    assert byol.grad.item() == 1.0
+    assert supervised.grad.item() == pytest.approx(weight * 2.0 * abs(contrastive) / 3.0)
+
+
+def test_a_weight_that_the_authors_take_for_supervised_training_is_asked_to_say_so():
+    with pytest.raises(ValidationError, match=r"at most 100000, or \.inf"):
+        HybridConfig(weight=1e6)
+    assert HybridConfig(weight=math.inf).weight == math.inf
+
+
 @given(contrastive=st.floats(-1, 1), supervised=st.floats(1e-5, 1e4), weight=st.floats(0, 100))
 @settings(deadline=None)
 def test_the_scaled_supervised_loss_is_weight_times_the_contrastive_one(contrastive, supervised, weight):

@@ -10,6 +10,8 @@ from torch import nn
 from astrofm.objectives.spectral import Spectral, SpectralConfig, spectral_loss
 from astrofm.views.base import Views
 
+DTYPES = torch.float32, torch.float64
+
 
 def slow_loss(first, second, mu):
     """HaoChen et al. 2021: one pair after the other, in float64."""
@@ -37,6 +39,26 @@ def test_the_loss_of_vectors_known_by_hand():
 def test_the_loss_is_the_papers(seed, mu, scale):
     first, second = scale * torch.randn(2, 6, 4, generator=torch.Generator().manual_seed(seed))
     assert spectral_loss(first, second, mu).item() == pytest.approx(slow_loss(first, second, mu), rel=1e-4, abs=1e-5)
+
+
+def loop_loss(first, second, mu):
+    """The same with gradients: one pair of rows after the other, each pulled back to the ball by itself."""
+    a, b = ([row if row.norm() < mu**0.5 else row * mu**0.5 / row.norm() for row in z] for z in (first, second))
+    num = len(a)
+    positive = sum(a[i] @ b[i] for i in range(num)) / num
+    negative = sum((a[i] @ b[j]) ** 2 for i in range(num) for j in range(num) if i != j) / (num * (num - 1))
+    return (-2 * positive + negative) / mu
+
+
+@pytest.mark.parametrize("mu", [0.25, 1.0, 10.0])
+def test_the_gradient_flows_through_the_cap_of_the_norm(mu):
+    generator = torch.Generator().manual_seed(3)
+    lengths = mu**0.5 * torch.tensor([0.2, 0.9, 1.1, 3.0, 0.5])
+    first, second = nn.functional.normalize(torch.randn(2, 5, 4, generator=generator), dim=2) * lengths[:, None]
+    own, slow = ([z.detach().to(dtype).requires_grad_() for z in (first, second)] for dtype in DTYPES)
+    found = torch.autograd.grad(spectral_loss(*own, mu), own)
+    for gradient, expected in zip(found, torch.autograd.grad(loop_loss(*slow, mu), slow), strict=True):
+        torch.testing.assert_close(gradient.double(), expected, rtol=1e-4, atol=1e-6)
 
 
 def test_a_vector_of_length_zero_has_a_gradient():

@@ -6,8 +6,10 @@ import pytest
 import torch
 from torch import nn
 
+from astrofm.data.supervision import Labels
 from astrofm.errors import DataError
-from astrofm.heads.classes import ClassHead, class_head, class_loss
+from astrofm.heads.build import build_head
+from astrofm.heads.classes import ClassHead, ClassHeadConfig, class_head, class_loss
 from astrofm.objectives.supervised import Supervised
 from astrofm.views.base import Views
 
@@ -37,6 +39,26 @@ def test_the_loss_takes_logits_so_that_a_confident_mistake_keeps_its_gradient():
     loss.backward()
     assert loss.item() == pytest.approx(30.0)
     assert logits.grad.tolist() == [[pytest.approx(1.0), pytest.approx(-1.0)]]
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.9])
+def test_label_smoothing_gives_a_share_of_each_label_to_all_classes(smoothing):
+    logits = torch.randn(3, 4, generator=torch.Generator().manual_seed(2))
+    labels, expected = [2, 0, 3], 0.0
+    for row, label in zip(logits.double().tolist(), labels, strict=True):
+        norm = math.log(sum(math.exp(value) for value in row))
+        for place, value in enumerate(row):
+            expected -= ((1 - smoothing) * (place == label) + smoothing / 4) * (value - norm) / 3
+    assert class_loss(logits, torch.tensor(labels), smoothing).item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_label_smoothing_of_a_recipe_reaches_the_loss():
+    config = ClassHeadConfig(kind="classes", task="fr", label_smoothing=0.3)
+    head = build_head(config, 16, Labels("classes", ("fri", "frii"))).eval()
+    views, embedding = views_of([0, 1, 1]), torch.randn(3, 16, generator=torch.Generator().manual_seed(4))
+    loss, _ = head.measure(embedding, views, 0)
+    torch.testing.assert_close(loss, class_loss(head(embedding), views.labels["label"], 0.3))
+    assert loss.item() != pytest.approx(class_loss(head(embedding), views.labels["label"]).item(), rel=1e-6)
 
 
 def test_rows_without_a_label_count_for_nothing():

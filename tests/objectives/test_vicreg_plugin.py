@@ -71,6 +71,16 @@ def test_the_loss_is_that_of_the_paper_and_of_lightly(part, weights):
     torch.testing.assert_close(*(torch.autograd.grad(loss, weight)[0] for loss in (result.loss, theirs)))
 
 
+def test_its_loss_is_float32_where_the_networks_are_bfloat16(part):
+    objective, views = built(part), views_of()
+    with torch.autocast("cpu", torch.bfloat16):
+        z, w = (objective.projector(objective.encoder(images)) for images in views.images)
+        result = objective(views, 0)
+    slow = slow_loss(z.detach().double().numpy(), w.detach().double().numpy(), 25.0, 25.0, 1.0)
+    assert z.dtype == torch.bfloat16
+    assert result.loss.item() == pytest.approx(slow, rel=1e-5)
+
+
 def test_it_runs_by_name_in_a_recipe(part, tiny_recipe, mock_stores, tmp_path):
     settings = {"name": "vicreg", "settings": {"hidden_dim": 32, "out_dim": 16}}
     recipe = tiny_recipe(max_steps=4).model_copy(update={"objective": NamedPart.model_validate(settings)})

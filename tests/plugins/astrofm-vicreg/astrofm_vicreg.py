@@ -37,15 +37,17 @@ class VICReg(Objective):
 
     def forward(self, views: Views, step: int) -> StepResult:
         embeddings = [self.encoder(images) for images in views.images]
-        first, second = (gather(self.projector(embedding)).float() for embedding in embeddings)
-        parts = {
-            "invariance": (first - second).square().mean(),
-            "variance": (missing_spread(first) + missing_spread(second)) / 2,
-            "covariance": shared_variance(first) + shared_variance(second),
-        }
+        projections = [self.projector(embedding) for embedding in embeddings]
+        first, second = (gather(projection).float() for projection in projections)
+        with torch.autocast(first.device.type, enabled=False):  # losses are float32 also where networks are not
+            parts = {
+                "invariance": (first - second).square().mean(),
+                "variance": (missing_spread(first) + missing_spread(second)) / 2,
+                "covariance": shared_variance(first) + shared_variance(second),
+            }
         loss = sum((getattr(self.config, name) * part for name, part in parts.items()), torch.zeros(()).to(first))
         metrics = {name: part.detach() for name, part in parts.items()}
-        return StepResult(loss, metrics, embeddings[0].detach(), first.detach())
+        return StepResult(loss, metrics, embeddings[0].detach(), projections[0].detach())
 
 
 def missing_spread(z: Tensor) -> Tensor:
