@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["AfterStep", "Checkpoints", "EpochProbe", "Keeper", "StopOnSignal", "Watch"]
+__all__ = ["AfterStep", "Checkpoints", "EpochProbe", "Keeper", "StopOnSignal", "Watch", "WholeFiles"]
 
 import math
 import os
@@ -11,10 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.callbacks import Callback
+from torch import Tensor
 
 from astrofm.data.batch import Batch
 from astrofm.data.loader import Loader
+from astrofm.data.making.partial import make_durable
 from astrofm.distributed import largest
 from astrofm.errors import RunError
 from astrofm.interruption import SignalWatch
@@ -39,6 +43,17 @@ class Checkpoints:
     path: Path
     every_steps: int
     card: Callable[[int], ModelCard]
+
+
+class WholeFiles(TorchCheckpointIO):
+    """Writes a state where it is to lie, and on the disk; Lightning's own way goes through memory and ``/tmp``."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:
+        """Write a file and wait until it is on the disk."""
+        with Path(path).open("wb") as file:
+            torch.save(checkpoint, file)
+            file.flush()
+            os.fsync(file.fileno())
 
 
 class AfterStep(Callback):
@@ -90,7 +105,7 @@ class Watch(Callback):
         step = trainer.global_step
         self._pace.step_done(batch.global_size)
         epoch, within = divmod(step - 1, self._steps_per_epoch)
-        metrics = {name: float(value) for name, value in pl_module.metrics.items()}
+        metrics = numbers(pl_module.metrics)
         metrics["learning_rate"] = self._learning_rate
         if self._probe is not None and within == self._steps_per_epoch - 1:
             metrics.update(self._probe(epoch + 1))
@@ -101,11 +116,35 @@ class Watch(Callback):
             listener.on_step(info)
 
 
+def numbers(metrics: Mapping[str, Tensor | float]) -> dict[str, float]:
+    """Return metrics as numbers; a GPU is waited for once, not for each of them."""
+    tensors = {name: value for name, value in metrics.items() if isinstance(value, Tensor)}
+    on_device = {name: value for name, value in tensors.items() if value.device.type != "cpu"}
+    if on_device:
+        copied = torch.stack([value.detach().float() for value in on_device.values()]).tolist()
+        metrics = {**metrics, **dict(zip(on_device, copied, strict=True))}
+    return {name: float(value) for name, value in metrics.items()}
+
+
 class Keeper(Callback):
     """Saves the state every few steps, when asked to stop, and at the end; a file is replaced only by a whole one."""
 
     def __init__(self, checkpoints: Checkpoints | None) -> None:
         self._checkpoints = checkpoints
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        """Refuse to go on from states of different steps, as where machines do not share the folder of the run.
+
+        Raises:
+            RunError: If the processes are not at the same step.
+        """
+        step = trainer.global_step
+        first, last = -largest(-step), largest(step)
+        if first != last:
+            raise RunError(
+                f"the processes found the run at different steps, from {first} to {last}: give all machines the same "
+                "--out, on a disk that they share"
+            )
 
     def on_save_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
         """Put the card of the model beside its weights."""
@@ -130,6 +169,7 @@ class Keeper(Callback):
             trainer.save_checkpoint(partial)
             if trainer.is_global_zero:
                 os.replace(partial, checkpoints.path)  # noqa: PTH105 - the atomic replacement is the point
+                make_durable(checkpoints.path.parent)
         except OSError as error:
             partial.unlink(missing_ok=True)
             kept = "the one before it is whole" if checkpoints.path.exists() else "there is none before it"
@@ -151,7 +191,7 @@ class StopOnSignal(Callback):
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Batch, batch_idx: int) -> None:
         """Stop after a signal."""
-        received = largest(self._watch.received or 0)
-        if received:
-            self._watch.received = received
+        agreed = largest(self._watch.received or 0)
+        if agreed:
+            self._watch.agreed = agreed
             trainer.should_stop = True

@@ -12,7 +12,8 @@ __all__ = ["FailedStep", "FailureFolder", "describe_plan", "load_batch", "read_p
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from torch import Tensor
 
 from astrofm.data.batch import Batch, Share
 from astrofm.data.supervision import Labels
+from astrofm.distributed import any_rank
 from astrofm.model import ModelCard
 from astrofm.optimizer import Precision
 from astrofm.plan import Plan
@@ -71,32 +73,48 @@ class FailureFolder:
     card: Callable[[int], ModelCard]
     files: Mapping[str, str]
 
-    def write(
-        self, failed: FailedStep, batch: Batch, state: Mapping[str, Any], rank: int, barrier: Callable[[], None]
-    ) -> None:
-        """Write the folder; every process calls it.
+    def write(self, failed: FailedStep, batch: Batch, state: Mapping[str, Any], rank: int) -> None:
+        """Write the folder; every process calls it, and where one cannot write, none waits for it.
 
         Args:
             failed: What failed.
             batch: Rows of this process.
             state: Weights and optimiser before the step; that of the first process is written.
             rank: Number of this process.
-            barrier: Returns when every process has called it.
+
+        Raises:
+            OSError: If this process or another one could not write.
         """
         partial = self.path.with_name(self.path.name + ".partial")
-        if rank == 0:
-            shutil.rmtree(partial, ignore_errors=True)
-            partial.mkdir(parents=True)
-        barrier()
-        save_batch(batch, partial / f"batch-{rank}.npz")
-        barrier()
-        if rank == 0:
-            torch.save(dict(state), partial / STATE_FILE)
-            for name, text in {**self.files, STEP_FILE: failed.model_dump_json(indent=2) + "\n"}.items():
-                (partial / name).write_text(text)
-            shutil.rmtree(self.path, ignore_errors=True)
-            os.replace(partial, self.path)  # noqa: PTH105 - Path.replace says nothing about folders
-        barrier()
+        with _together():
+            if rank == 0:
+                shutil.rmtree(partial, ignore_errors=True)
+                partial.mkdir(parents=True)
+        with _together():
+            save_batch(batch, partial / f"batch-{rank}.npz")
+        with _together():
+            if rank == 0:
+                torch.save(dict(state), partial / STATE_FILE)
+                for name, text in {**self.files, STEP_FILE: failed.model_dump_json(indent=2) + "\n"}.items():
+                    (partial / name).write_text(text)
+                shutil.rmtree(self.path, ignore_errors=True)
+                os.replace(partial, self.path)  # noqa: PTH105 - Path.replace says nothing about folders
+
+
+@contextmanager
+def _together() -> Iterator[None]:
+    """End when all processes have ended the block, and fail where any has failed.
+
+    Raises:
+        OSError: If the block failed on this process or on another one.
+    """
+    own: OSError | None = None
+    try:
+        yield
+    except OSError as error:
+        own = error
+    if any_rank(own is not None):
+        raise own or OSError("another process could not write its part")
 
 
 def save_batch(batch: Batch, path: Path) -> None:

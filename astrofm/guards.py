@@ -156,9 +156,9 @@ class UpdateGuard(Callback):
         assert self._batch is not None
         step, loss = trainer.global_step, pl_module.result.loss
         rows = row_names(self._loader.feeds, self._batch.row_ids)
-        what = f"the loss at step {step} is {loss.item()}"
+        what = f"the loss of step {step + 1} is {loss.item()}"
         if bool(torch.isfinite(loss)):
-            what = f"the norm of the gradient at step {step} is {norm.item()} (the loss is {loss.item():.6g})"
+            what = f"the norm of the gradient of step {step + 1} is {norm.item()} (the loss is {loss.item():.6g})"
         held = f"the batch holds {', '.join(rows[:NAMED_ROWS])}{', ...' if len(rows) > NAMED_ROWS else ''}"
         return TrainingError(f"{what}: no update was made; {held}; {self._write(trainer, pl_module, norm, rows)}")
 
@@ -181,10 +181,13 @@ class UpdateGuard(Callback):
         )
         try:
             state = self._state_before(trainer, pl_module, self._folder)
-            self._folder.write(failed, self._batch, state, trainer.global_rank, trainer.strategy.barrier)
+            self._folder.write(failed, self._batch, state, trainer.global_rank)
         except OSError as error:
             return f"the step could not be written down in {self._folder.path} ({error})"
-        return f"'astrofm replay {self._folder.path.parent}' takes the step again and shows where it went wrong"
+        return (
+            f"'astrofm replay {self._folder.path.parent}' takes the step again and shows where it went wrong, and a "
+            "new run with a lower learning rate or training.gradient_clip_norm may get past it"
+        )
 
     def _state_before(self, trainer: Any, pl_module: Any, folder: FailureFolder) -> dict[str, Any]:
         """Return weights, buffers and optimiser as they were before the step."""

@@ -23,18 +23,21 @@ class Interrupted(Exception):
 
 
 class SignalWatch:
-    """Notes the first signal, whoever is to act on it; a second one ends the process at once.
+    """Notes the first signal of this process, whoever is to act on it; a second one ends the process at once.
 
     Entered, it watches SIGINT, which would else end Lightning's start or end with its own exit code. SIGTERM is
     watched from :meth:`watch_all` on, because Lightning takes that one for itself when it starts. Leaving gives both
     handlers back. Outside the main thread it does nothing: whoever owns that thread owns the signals.
 
     Attributes:
-        received: The signal that was noted; None where there was none.
+        received: The signal that this process noted; None where there was none.
+        agreed: The signal that all processes of a run have agreed to stop for; None where there was none. This one may
+            still be sent it, as SLURM sends it to each of them, one after the other.
     """
 
     def __init__(self) -> None:
         self.received: int | None = None
+        self.agreed: int | None = None
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Self:

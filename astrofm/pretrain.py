@@ -33,7 +33,7 @@ from astrofm.plan import Plan, input_plan, make_pipeline, plan_run, rows_of_spli
 from astrofm.processes import ONE_PROCESS, Processes
 from astrofm.recipe import NamedPart, ProbeSettings, Recipe
 from astrofm.retrieval.embed import embed
-from astrofm.run import Run
+from astrofm.run import VERSIONS_FILE, Run, versions
 from astrofm.training import fit, steps_of
 from astrofm.transfer.knn import knn_error_leave_one_out
 from astrofm.transfer.tasks import find_task
@@ -228,8 +228,11 @@ def build_objective(part: NamedPart, encoder: nn.Module, seed: int, labels: Labe
 
 def _files_of_failure(run: Run, plan: Plan) -> dict[str, str]:
     """Return what goes beside a step that failed, so that it can be taken again without stores."""
-    files = (run.recipe_file, run.path / "versions.json")
-    return {file.name: file.read_text() for file in files} | {PLAN_FILE: describe_plan(plan)}
+    return {
+        run.recipe_file.name: run.recipe_file.read_text(),
+        VERSIONS_FILE: json.dumps(versions(), indent=2) + "\n",  # those of now, a continued run may have older ones
+        PLAN_FILE: describe_plan(plan),
+    }
 
 
 def _model_card(recipe: Recipe, plan: Plan, encoder: EncoderConfig, num_steps: int) -> Callable[[int], ModelCard]:

@@ -19,6 +19,7 @@ from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.pytorch.strategies import DDPStrategy
 
+from astrofm.callbacks import WholeFiles
 from astrofm.errors import UsageError
 
 LONGEST_WAIT = timedelta(hours=2)
@@ -73,10 +74,11 @@ class Processes:
 
     def trainer_options(self, device: str) -> dict[str, Any]:
         """Return what Lightning's trainer needs to know of them."""
-        options: dict[str, Any] = {"devices": self.devices, "num_nodes": self.num_nodes}
+        options: dict[str, Any] = {"devices": self.devices, "num_nodes": self.num_nodes, "plugins": [WholeFiles()]}
         environment = self._environment()
         if environment is None:
-            return options
+            # Else one process of a SLURM job would be requeued by Lightning, from a state of its own.
+            return {**options, "plugins": [WholeFiles(), LightningEnvironment()]}
         strategy = DDPStrategy(
             cluster_environment=environment,
             process_group_backend="nccl" if device == "cuda" else "gloo",

@@ -19,6 +19,7 @@ from pydantic import ValidationError
 
 from astrofm.accumulation import take_step
 from astrofm.data.batch import Batch, Share
+from astrofm.encoders.arrange import arrange
 from astrofm.encoders.build import EncoderConfig, build_encoder
 from astrofm.errors import RunError, in_one_line
 from astrofm.failure import PLAN_FILE, STATE_FILE, STEP_FILE, FailedStep, load_batch, read_plan
@@ -93,7 +94,8 @@ def replay(path: Path, device: str = "cpu") -> Replayed:
         torch.autograd.backward(result.loss)
         norm = gradient_norm(objective.parameters())
     trace.look("the norm of the gradient, whose values are all finite", norm)
-    seen = (float(result.loss.detach()), float(norm), digest(result.embedding))
+    of_first = None if result.embedding is None else result.embedding[: len(failed.rows)]  # as it was recorded
+    seen = (float(result.loss.detach()), float(norm), digest(of_first))
     recorded = (float.fromhex(failed.loss), float.fromhex(failed.gradient_norm), failed.embedding_sha256)
     return Replayed(
         folder=str(folder),
@@ -129,7 +131,8 @@ def _rebuilt(folder: Path, device: str) -> tuple[Objective, ViewPipeline]:
     objective = build_objective(recipe.objective, encoder, card.seed, labels)
     weights = {name.removeprefix(OBJECTIVE_KEY): value for name, value in state["state_dict"].items()}
     objective.load_state_dict(weights)
-    objective.train().to(memory_format=torch.channels_last).to(device)  # as training has them
+    arrange(objective.train(), device)
+    objective.to(device)
     views = [build_view(part) for part in recipe.views]
     return objective, make_pipeline(card.contract, inputs, views, objective.num_views, card.seed)
 
@@ -173,6 +176,11 @@ def _differences(folder: Path, failed: FailedStep, device: str) -> Iterator[str]
         yield f"the step was taken on {failed.device}, now on {device}"
     if failed.world_size > 1:
         yield f"the step was shared by {failed.world_size} processes, now it is taken by one"
+        if failed.accumulate_batches > 1:
+            yield "small batches held a part of the rows of each process, now they hold rows that follow each other"
+    recipe = yaml.safe_load((folder / "recipe.yaml").read_text())
+    if device != "cpu" and not recipe["training"]["deterministic"]:
+        yield "without training.deterministic a GPU adds up in any order"
     recorded = json.loads((folder / "versions.json").read_text())
     for name in ("torch", "astrofm"):
         if recorded.get(name) != version(name):

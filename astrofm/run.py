@@ -6,7 +6,7 @@ and, once finished, ``report.json``.
 
 from __future__ import annotations
 
-__all__ = ["Run", "find_model", "newest_finished_run"]
+__all__ = ["VERSIONS_FILE", "Run", "find_model", "newest_finished_run", "versions"]
 
 import json
 import os
@@ -28,6 +28,7 @@ from astrofm.recipe import Recipe, changed_keys
 
 RECORDED_PACKAGES = ("astrofm", "torch", "lightning", "timm", "numpy", "zarr", "astropy")
 CARD_KEY, OBJECTIVE_KEY = "astrofm_card", "objective."
+VERSIONS_FILE = "versions.json"
 
 
 @dataclass(frozen=True)
@@ -89,13 +90,12 @@ class Run:
         if self.path.exists() and self._foreign_files():
             raise RunError(f"{self.path} exists and holds no run: choose another --out")
         (self.path / "checkpoints").mkdir(parents=True, exist_ok=True)
-        versions = {"python": platform.python_version(), **{name: version(name) for name in RECORDED_PACKAGES}}
-        _write_whole(self.path / "versions.json", json.dumps({**versions, "stores": dict(stores)}, indent=2) + "\n")
+        _write_whole(self.path / VERSIONS_FILE, json.dumps({**versions(), "stores": dict(stores)}, indent=2) + "\n")
         _write_whole(self.recipe_file, recipe.to_yaml())
 
     def _foreign_files(self) -> bool:
         """Whether there is anything that the start of a run, which may have been cut short, did not leave there."""
-        own = {"checkpoints", "versions.json", "versions.json.partial", "recipe.yaml.partial"}
+        own = {"checkpoints", VERSIONS_FILE, f"{VERSIONS_FILE}.partial", "recipe.yaml.partial"}
         if not self.path.is_dir() or any(entry.name not in own for entry in self.path.iterdir()):
             return True
         return any(self.checkpoint.parent.glob("*"))  # of a run that lost its recipe
@@ -111,7 +111,7 @@ class Run:
                 f"the run in {self.path} was started with another recipe (changed: {', '.join(changed)}): "
                 "resume it with the recipe it has, or choose another --out"
             )
-        old_stores = json.loads((self.path / "versions.json").read_text())["stores"]
+        old_stores = json.loads((self.path / VERSIONS_FILE).read_text())["stores"]
         if old_stores != dict(stores):
             differing = sorted(
                 name for name in old_stores.keys() | stores.keys() if old_stores.get(name) != stores.get(name)
@@ -161,6 +161,11 @@ class Run:
             key.removeprefix(prefix): value for key, value in state["state_dict"].items() if key.startswith(prefix)
         }
         return Model(rebuild_encoder(card, weights, str(self.checkpoint)), card)
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that a result may depend on."""
+    return {"python": platform.python_version(), **{name: version(name) for name in RECORDED_PACKAGES}}
 
 
 def _write_whole(path: Path, text: str) -> None:

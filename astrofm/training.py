@@ -9,7 +9,9 @@ __all__ = ["FitResult", "fit", "steps_of"]
 
 import logging
 import math
+import os
 import signal
+import subprocess
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,6 +21,7 @@ from typing import Any
 
 import lightning
 import torch
+from lightning.pytorch.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import Tensor, distributed, nn
 
@@ -27,6 +30,7 @@ from astrofm.callbacks import AfterStep, Checkpoints, EpochProbe, Keeper, StopOn
 from astrofm.data.batch import Batch
 from astrofm.data.feeding.prefetch import Prefetch
 from astrofm.data.loader import Loader
+from astrofm.encoders.arrange import arrange
 from astrofm.encoders.sync_batch_norm import synchronise_batch_norm
 from astrofm.errors import RunError, TrainingError, UsageError
 from astrofm.failure import FailureFolder
@@ -116,8 +120,7 @@ def fit(
             keeps checkpoints and had taken its last step by then returns instead.
     """
     objective.train()  # Lightning keeps each module's mode, and the encoder of a loaded model is in evaluation mode
-    # The order that convolutions are quickest in, see docs/performance.md.
-    objective.to(memory_format=torch.channels_last)
+    arrange(objective, device)
     if processes.world_size > 1:
         synchronise_batch_norm(objective, device)
     if processes.rank > 0:
@@ -134,6 +137,8 @@ def fit(
         trainer = lightning.Trainer(
             accelerator={"cuda": "gpu"}.get(device, device),
             **processes.trainer_options(device),
+            # Lightning looks here for states that it saved itself under SLURM, and would begin with one.
+            default_root_dir=os.devnull if checkpoints is None else checkpoints.path.parent,
             precision=precision,
             deterministic=deterministic,
             max_steps=num_steps,
@@ -160,8 +165,9 @@ def fit(
             raise Interrupted(signal.SIGTERM, trainer.global_step) from error
     if collapse_watch.verdict is not None:
         raise TrainingError(collapse_watch.verdict)
-    if signals.received is not None and (checkpoints is None or trainer.global_step < num_steps):
-        raise Interrupted(signals.received, trainer.global_step)
+    stopped_by = signals.agreed or signals.received
+    if stopped_by is not None and (checkpoints is None or trainer.global_step < num_steps):
+        raise Interrupted(stopped_by, trainer.global_step)
     epochs = math.ceil(trainer.global_step / len(loader))
     seconds = time.monotonic() - started
     return FitResult(trainer.global_step, epochs, watch.last_metrics, seconds, watch.wait_share())
@@ -173,8 +179,14 @@ def _ending_all(trainer: lightning.Trainer) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        if trainer.strategy.launcher is not None:
-            trainer.strategy.launcher.kill(signal.SIGKILL)
+        launcher = trainer.strategy.launcher
+        started: list[subprocess.Popen[bytes]] = []
+        if isinstance(launcher, _SubprocessScriptLauncher):
+            started = list(launcher.procs)
+            launcher.procs.clear()  # its observer would end this process too when it sees one of them killed
+        for process in started:
+            process.kill()
+            process.wait()
         raise
 
 

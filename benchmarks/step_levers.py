@@ -3,9 +3,10 @@
 Usage: ``python benchmarks/step_levers.py [--rounds 5] [--device cuda] [--json]``
 
 Every row is forward, backward, optimiser and target network, as the training loop makes them, with some levers pulled:
-channels last, bfloat16 autocast, a fused optimiser, both views through the online network at once (which gives batch
-norm the statistics of both, so the numbers change), the target moved by one foreach call, and a compiled encoder. The
-rows take turns; each figure is the median over the rounds of the ratio to the plain float32 step of the same round.
+channels last, small maps as products of matrices (on a CPU), bfloat16 autocast (where the processor computes in it), a
+fused optimiser, both views through the online network at once (which gives batch norm the statistics of both, so the
+numbers change), the target moved by one foreach call, and compiled encoders. The rows take turns; each figure is the
+median over the rounds of the ratio to the plain float32 step of the same round.
 """
 
 from __future__ import annotations
@@ -15,14 +16,16 @@ import json
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 
 import torch
 from torch import Tensor, nn
 
 from astrofm.encoders.build import EncoderConfig, build_encoder, embed_dim_of
+from astrofm.encoders.small_maps import multiply_small_maps
 from astrofm.objectives.byol import BYOL, BYOLConfig, byol_loss
+from astrofm.processor import has_bfloat16
 from astrofm.views.base import Views
 
 STEPS = 3
@@ -34,6 +37,7 @@ class Levers:
     """What is pulled in one row."""
 
     channels_last: bool = False
+    small_maps: bool = False
     bf16: bool = False
     fused_optimizer: bool = False
     one_forward: bool = False
@@ -41,15 +45,17 @@ class Levers:
     compiled: bool = False
 
 
+ARRANGED = Levers(channels_last=True, small_maps=True)
 ROWS = {
     "float32": Levers(),
     "float32, channels last": Levers(channels_last=True),
-    "bfloat16": Levers(bf16=True),
-    "bfloat16, channels last": Levers(channels_last=True, bf16=True),
-    "  and a fused optimiser": Levers(channels_last=True, bf16=True, fused_optimizer=True),
-    "  and one forward for both views": Levers(channels_last=True, bf16=True, one_forward=True),
-    "  and the target by foreach": Levers(channels_last=True, bf16=True, foreach_target=True),
-    "  and a compiled encoder": Levers(channels_last=True, bf16=True, compiled=True),
+    "  and small maps as products": ARRANGED,
+    "    and a fused optimiser": replace(ARRANGED, fused_optimizer=True),
+    "    and one forward for both views": replace(ARRANGED, one_forward=True),
+    "    and the target by foreach": replace(ARRANGED, foreach_target=True),
+    "    and compiled encoders": replace(ARRANGED, compiled=True),
+    "    and bfloat16": replace(ARRANGED, bf16=True),
+    "    and bfloat16, compiled encoders": replace(ARRANGED, bf16=True, compiled=True),
 }
 
 
@@ -61,13 +67,15 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--without", nargs="*", default=[], choices=["compiled"], help="levers to leave alone")
+    parser.add_argument("--without", nargs="*", default=[], choices=["compiled", "bf16"], help="levers to leave alone")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     asked = parser.parse_args()
     if asked.device == "cpu" and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:2])
         torch.set_num_threads(2)
-    rows = {name: levers for name, levers in ROWS.items() if not (levers.compiled and "compiled" in asked.without)}
+    if asked.device == "cpu" and not has_bfloat16():
+        asked.without = [*asked.without, "bf16"]
+    rows = {name: own for name, own in ROWS.items() if not any(getattr(own, lever) for lever in asked.without)}
     steps = {name: make_step(levers, asked) for name, levers in rows.items()}
     seconds: list[dict[str, float]] = []
     for number in range(asked.rounds + 1):
@@ -95,8 +103,11 @@ def make_step(levers: Levers, asked: argparse.Namespace) -> Callable[[], None]:
     objective = BYOL(BYOLConfig(hidden_dim=1024, out_dim=256), encoder, embed_dim_of(encoder)).to(asked.device).train()
     if levers.channels_last:
         objective.to(memory_format=torch.channels_last)
+    if levers.small_maps:
+        multiply_small_maps(objective)
     if levers.compiled:
         objective.encoder.compile()
+        objective.target.network[0].compile()
     optimizer = torch.optim.SGD(
         [weights for weights in objective.parameters() if weights.requires_grad],
         lr=0.03,

@@ -137,4 +137,5 @@ def test_one_process_asks_nobody(monkeypatch):
     monkeypatch.setenv("LOCAL_RANK", "3")
     assert Processes().rank == 0
     assert Processes().device_of("cuda") == "cuda"
-    assert Processes().trainer_options("cpu") == {"devices": 1, "num_nodes": 1}
+    options = Processes().trainer_options("cpu")
+    assert (options["devices"], options["num_nodes"], "strategy" in options) == (1, 1, False)

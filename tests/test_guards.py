@@ -126,7 +126,7 @@ def test_gradient_that_is_not_finite_stops_before_the_update_and_names_its_rows(
             weights.append(objective.encoder.weight.clone())
 
     with pytest.raises(
-        TrainingError, match=r"gradient at step 2 is nan \(the loss is .*: no update was made"
+        TrainingError, match=r"gradient of step 3 is nan \(the loss is .*: no update was made"
     ) as caught:
         run(objective, listeners=[Watch()])
     assert len(weights) == 2

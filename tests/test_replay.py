@@ -87,7 +87,7 @@ def failed_step(run):
 def test_the_message_names_step_rows_and_the_command(failed):
     run, said = failed
     step = failed_step(run)
-    assert f"the loss at step {step['step']} is nan: no update was made" in said
+    assert f"the loss of step {step['step'] + 1} is nan: no update was made" in said
     assert f"the batch holds {', '.join(step['rows'][:4])}, ..." in said
     assert f"'astrofm replay {run.path}' takes the step again" in said
     assert 3 <= step["step"] < 6

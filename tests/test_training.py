@@ -109,7 +109,7 @@ def test_loss_that_is_not_finite_stops_before_the_update(run, checkpoints):
         def on_step(self, info):
             weights.append(objective.encoder.weight.item())
 
-    with pytest.raises(TrainingError, match="the loss at step 7 is nan: no update was made"):
+    with pytest.raises(TrainingError, match="the loss of step 8 is nan: no update was made"):
         run(objective, listeners=[Watch()], checkpoints=checkpoints)
     assert len(weights) == 7
     assert objective.encoder.weight.item() == weights[-1]

@@ -40,6 +40,7 @@ def pretrain(
     from astrofm.home import home
     from astrofm.interruption import Interrupted
     from astrofm.processes import Processes
+    from astrofm.processor import has_bfloat16
     from astrofm.stores import find_stores
 
     processes = Processes(devices, num_nodes)
@@ -54,6 +55,12 @@ def pretrain(
     folder = out or home() / "runs" / "-".join([recipe.name, *trained, *(["mock"] if is_mock else [])])
     if is_mock:
         warn("the data is mock: for trying out, not for science")
+    chosen_device = default_device(device)
+    if chosen_device == "cpu" and recipe.training.precision == "bf16-mixed" and not has_bfloat16():
+        warn(
+            "this processor does not compute in bfloat16, which the recipe asks for: it may take ten times as long as "
+            "with --set training.precision=32-true"
+        )
     note(f"recipe {recipe.name!r}, run {folder}")
     try:
         with TrainingProgress() if processes.rank == 0 else nullcontext() as shown:
@@ -62,7 +69,7 @@ def pretrain(
                 stores,
                 folder,
                 resume=resume,
-                device=default_device(device),
+                device=chosen_device,
                 processes=processes,
                 listeners=[] if shown is None else [shown],
             )
