@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = [
     "Plan",
     "check_normalisation",
+    "check_views",
     "field_of_view_arcsec",
     "input_plan",
     "make_contract",
@@ -23,18 +24,19 @@ from numpy.typing import NDArray
 from astrofm import plugins
 from astrofm.card import Beam, SurveyCard
 from astrofm.contract import Channel, InputContract, Range
-from astrofm.data.batch import Batch
+from astrofm.data.batch import Batch, Share
 from astrofm.data.crossmatch import near
 from astrofm.data.labels import task_labels
-from astrofm.data.loader import Feed, Loader
+from astrofm.data.loader import Feed, Loader, meta_of
 from astrofm.data.store import CutoutStore
 from astrofm.data.supervision import Labels, is_labelled, read_labels
-from astrofm.errors import ContractError, DataError
+from astrofm.errors import ContractError, DataError, RecipeError
 from astrofm.parts import checked_settings
 from astrofm.recipe import Exclusion, Recipe, SurveyChoice
-from astrofm.views.base import View
+from astrofm.views.base import PhysicalView, View
 from astrofm.views.pipeline import ViewPipeline
 from astrofm.views.resample import SCALE_TOLERANCE
+from astrofm.views.sky import sky_of
 from astrofm.views.stretch import InputPlan
 
 CHECKED_CUTOUTS = 512
@@ -290,6 +292,25 @@ def _measured_constants(pixels: NDArray[np.float32], given: InputPlan) -> tuple[
 
 def _listed(values: Sequence[float]) -> str:
     return f"[{', '.join(f'{value:.4g}' for value in values)}]"
+
+
+def check_views(views: Sequence[View], plan: Plan) -> None:
+    """Refuse views that need what is unknown of any cutout of a run, before it begins.
+
+    Raises:
+        RecipeError: If a physical view does; the message names the survey.
+    """
+    for feed in plan.feeds:
+        of_survey, meta = plan.inputs[feed.survey], meta_of(feed)
+        no_pixels = np.empty((len(feed.rows), feed.store.shape[1], 0, 0), dtype=np.float32)
+        share = Share(feed.survey, no_pixels, None, np.arange(len(feed.rows)), meta)
+        sky = sky_of(share, of_survey, meta["pixel_scale"], "cpu")
+        for view in views:
+            if isinstance(view, PhysicalView):
+                try:
+                    view.check(sky)
+                except RecipeError as error:
+                    raise RecipeError(f"of survey {feed.survey!r}, {error}") from error
 
 
 def _plain(pipeline: ViewPipeline, batch: Batch) -> NDArray[np.float32]:

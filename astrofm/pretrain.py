@@ -29,7 +29,7 @@ from astrofm.listener import Listener, StepInfo
 from astrofm.model import Model, ModelCard
 from astrofm.objectives.base import Objective
 from astrofm.parts import build_view, check_invariances, checked_settings
-from astrofm.plan import Plan, input_plan, make_pipeline, plan_run, rows_of_splits
+from astrofm.plan import Plan, check_views, input_plan, make_pipeline, plan_run, rows_of_splits
 from astrofm.processes import ONE_PROCESS, Processes
 from astrofm.recipe import NamedPart, ProbeSettings, Recipe
 from astrofm.retrieval.embed import embed
@@ -123,6 +123,7 @@ def pretrain(
     check_invariances(recipe)
     plan = plan_run(recipe, stores)
     views = [build_view(part) for part in recipe.views]
+    check_views(views, plan)
     encoder, encoder_config = _build_encoder(recipe, plan)
     objective = build_objective(recipe.objective, encoder, recipe.training.seed, plan.labels)
     pipeline = plan.pipeline(views, objective.num_views, recipe.training.seed)

@@ -23,7 +23,7 @@ from astrofm.data.store import CutoutStore
 from astrofm.encoders.build import EncoderConfig, build_encoder
 from astrofm.errors import ContractError, UsageError
 from astrofm.parts import build_view, checked_settings
-from astrofm.plan import Plan, check_normalisation, plan_run
+from astrofm.plan import Plan, check_normalisation, check_views, plan_run
 from astrofm.pretrain import build_objective
 from astrofm.recipe import Recipe
 from astrofm.report.contact_sheet import shown_channels
@@ -101,10 +101,16 @@ def view_sheet(recipe: Recipe, stores: Mapping[str, CutoutStore], *, num: int = 
     """
     if num < 1:
         raise UsageError(f"a sheet shows at least one cutout, and {num} were asked for")
+    most = NUM_STEPS * min(recipe.training.batch_size, MEASURED_CUTOUTS)
+    if num > most:
+        raise UsageError(
+            f"a sheet shows the first cutouts of {NUM_STEPS} batches, {most} at most with this recipe, and {num} were "
+            "asked for: ask for fewer"
+        )
     plan = plan_run(recipe, stores, is_checked=False)
-    pipeline = plan.pipeline(
-        [build_view(part) for part in recipe.views], _num_views(recipe, plan), recipe.training.seed
-    )
+    views = [build_view(part) for part in recipe.views]
+    check_views(views, plan)
+    pipeline = plan.pipeline(views, _num_views(recipe, plan), recipe.training.seed)
     loader = Loader(
         plan.feeds,
         recipe.training.batch_size,

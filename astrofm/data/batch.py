@@ -25,10 +25,10 @@ class Share:
             a GPU. Shape: (n, band, y, x).
         mask: True where a pixel is to be ignored, or None. Shape: (n, y, x).
         places: Place of each cutout in the batch of this rank. Shape: (n,).
-        meta: Per-cutout columns a stretch or view needs: ``rms`` (image unit), ``pixel_scale`` (arcsec), ``ebv`` (mag,
-            E(B-V) of the Galaxy), NaN where unknown; where the catalogue has them also ``bmaj`` and ``bmin`` (arcsec),
-            ``bpa`` (deg, from north through east), ``orientation_deg`` (direction of +y, likewise) and ``rms_{band}``
-            (noise of one band, image unit). Shape of each: (n,).
+        meta: What a stretch or view needs to know of each cutout: ``rms`` (image unit; of each band, or one for all),
+            ``pixel_scale`` (arcsec), ``ebv`` (mag, E(B-V) of the Galaxy), NaN where unknown; where the catalogue has
+            them also ``bmaj`` and ``bmin`` (arcsec), ``bpa`` (deg, from north through east) and ``orientation_deg``
+            (direction of +y, likewise). Shape of each: (n,); of ``rms`` also (n, band).
     """
 
     survey: str

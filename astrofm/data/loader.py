@@ -14,7 +14,7 @@ it two neighbouring rows of the store are as close as chance brings them.
 
 from __future__ import annotations
 
-__all__ = ["Feed", "Loader"]
+__all__ = ["Feed", "Loader", "meta_of"]
 
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -254,16 +254,16 @@ class Loader:
 
     @cached_property
     def _meta(self) -> list[dict[str, NDArray[np.float64]]]:
-        return [_meta_of(feed) for feed in self.feeds]
+        return [meta_of(feed) for feed in self.feeds]
 
 
-def _meta_of(feed: Feed) -> dict[str, NDArray[np.float64]]:
+def meta_of(feed: Feed) -> dict[str, NDArray[np.float64]]:
     """Return what stretches and views need to know of each row."""
     store, rows = feed.store, feed.rows
     pixel_scale = store.measured("pixel_scale")[rows]
     common = store.card.pixel_scale_of(store.product_name)
     if common is not None:
         pixel_scale = np.where(np.isnan(pixel_scale), common, pixel_scale)
-    wanted = ("bmaj", "bmin", "bpa", "orientation_deg", *(f"rms_{band}" for band in store.card.band_names))
-    found = [name for name in wanted if name in store.catalog.columns]
-    return {"pixel_scale": pixel_scale} | {name: store.measured(name)[rows] for name in ("rms", "ebv", *found)}
+    found = [name for name in ("bmaj", "bmin", "bpa", "orientation_deg") if name in store.catalog.columns]
+    measured = {name: store.measured(name)[rows] for name in ("ebv", *found)}
+    return {"pixel_scale": pixel_scale, "rms": store.noise()[rows], **measured}

@@ -173,7 +173,7 @@ class CutoutStore:
             raise one_of("stretch", name, self.card.stretches)
         images = torch.from_numpy(self.read(rows).astype(np.float32, copy=False))
         chosen = rows if isinstance(rows, slice) else _row_numbers(rows, len(self))
-        rms, ebv = (torch.from_numpy(self.measured(column)[chosen]) for column in ("rms", "ebv"))
+        rms, ebv = (torch.from_numpy(values[chosen]) for values in (self.noise(), self.measured("ebv")))
         mask = self.read_mask(rows)
         hidden = None if mask is None else torch.from_numpy(mask)
         steps = self.card.stretches[name]
@@ -185,6 +185,16 @@ class CutoutStore:
         if name not in self.catalog.columns:
             return np.full(len(self), np.nan)
         return self.catalog.column(name).astype(np.float64)
+
+    def noise(self) -> NDArray[np.float64]:
+        """Return the rms of each cutout in each band: the column ``rms_BAND``, else ``rms``; NaN where it has neither.
+
+        Returns:
+            In the unit of the product. Shape: (cutouts, band).
+        """
+        common = self.measured("rms")
+        of_bands = [self.measured(f"rms_{band}") for band in self.card.band_names]
+        return np.stack([np.where(np.isnan(own), common, own) for own in of_bands], axis=1)
 
     def _read(self, name: str, rows: Rows, out: NDArray[Any] | None) -> NDArray[Any]:
         wanted = np.arange(len(self))[rows] if isinstance(rows, slice) else _row_numbers(rows, len(self))

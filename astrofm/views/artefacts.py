@@ -21,6 +21,7 @@ from torch import Tensor
 
 from astrofm.views.base import PhysicalView, Sky
 from astrofm.views.sky import require_flux, require_known
+from astrofm.views.sky_noise import NO_RMS
 
 # B = batch, C = channels.
 
@@ -40,8 +41,9 @@ class SidelobesConfig(BaseModel):
 
     amplitude: tuple[float, float] = (0.002, 0.02)
     """Range of the depth of the first ring, as a share of the peak; uniform in its logarithm."""
-    spikes: int = Field(default=6, ge=0)
-    """Spikes around the source: 6 for short observations with three straight arms, 0 for rings alone."""
+    spikes: int = Field(default=6, ge=0, multiple_of=2)
+    """Spikes around the source: 6 for short observations with three straight arms, 0 for rings alone. An even number:
+    each spike has one opposite, as the Fourier transform of real visibilities has."""
     p: float = Field(default=0.3, ge=0, le=1)
     """Probability that a view has sidelobes."""
 
@@ -69,6 +71,11 @@ class Sidelobes(PhysicalView):
         angle = rng.uniform(0.0, 2.0 * math.pi, num)
         has_sidelobes = rng.random(num) < self.config.p
         return np.stack([np.where(has_sidelobes, share, 0.0), angle], axis=1).astype(np.float32)
+
+    def check(self, sky: Sky) -> None:
+        """Refuse cutouts of which something is unknown that the view needs."""
+        require_flux(sky, "sidelobes")
+        _require_beam(sky.fwhm_arcsec, sky.pixel_scale_arcsec, "sidelobes")
 
     def apply(self, images: Tensor, parameters: Tensor, sky: Sky) -> tuple[Tensor, Sky]:
         """Return the images, those with a share with sidelobes; what is known of them stays.
@@ -158,6 +165,12 @@ class Stripes(PhysicalView):
         drawn = [np.where(has_stripes, amplitude, 0.0), wavelength, direction, phase]
         return np.stack(drawn, axis=1).astype(np.float32)
 
+    def check(self, sky: Sky) -> None:
+        """Refuse cutouts of which something is unknown that the view needs."""
+        require_flux(sky, "stripes")
+        require_known(sky.rms, "stripes", "rms", NO_RMS)
+        _require_beam(sky.fwhm_arcsec, sky.pixel_scale_arcsec, "stripes")
+
     def apply(self, images: Tensor, parameters: Tensor, sky: Sky) -> tuple[Tensor, Sky]:
         """Return the images, those with an amplitude striped, and the rms they have now.
 
@@ -173,7 +186,7 @@ class Stripes(PhysicalView):
         require_flux(sky, "stripes")
         amplitude, wavelength, direction, phase = parameters[rows].unbind(dim=1)
         rms = sky.rms[rows].to(images.dtype)
-        require_known(rms, "stripes", "rms", "ingest images in physical units, or leave the view out")
+        require_known(rms, "stripes", "rms", NO_RMS)
         y, x = _places(images)
         centre_y, centre_x = ((size - 1) / 2 for size in images.shape[-2:])
         cos, sin = torch.cos(direction)[:, None, None], torch.sin(direction)[:, None, None]
@@ -197,9 +210,13 @@ def _places(images: Tensor) -> tuple[Tensor, Tensor]:
 def _beam_pix(sky: Sky, rows: Tensor, view: str) -> Tensor:
     """Return the geometric mean of the beam's axes in pixels. Shape: (rows, C)."""
     fwhm_arcsec, pixel_scale_arcsec = sky.fwhm_arcsec[rows], sky.pixel_scale_arcsec[rows]
+    _require_beam(fwhm_arcsec, pixel_scale_arcsec, view)
+    return (fwhm_arcsec.prod(dim=-1).sqrt() / pixel_scale_arcsec[:, None]).float()
+
+
+def _require_beam(fwhm_arcsec: Tensor, pixel_scale_arcsec: Tensor, view: str) -> None:
     require_known(fwhm_arcsec, view, "beam", REMEDY.format("the beam"))
     require_known(pixel_scale_arcsec, view, "pixel scale", REMEDY.format("the pixel scale"))
-    return (fwhm_arcsec.prod(dim=-1).sqrt() / pixel_scale_arcsec[:, None]).float()
 
 
 def _log_uniform(rng: np.random.Generator, bounds: tuple[float, float], num: int) -> NDArray[np.float64]:

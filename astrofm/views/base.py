@@ -114,6 +114,13 @@ class PhysicalView(View):
 
     stage: ClassVar[Stage] = Stage.PHYSICAL
 
+    def check(self, sky: Sky) -> None:
+        """Refuse cutouts of which something is unknown that the view needs; asked of all of them before a run begins.
+
+        Raises:
+            RecipeError: If the view needs what is unknown of any.
+        """
+
     @abstractmethod
     def apply(self, images: Tensor, parameters: Tensor, sky: Sky) -> tuple[Tensor, Sky]:
         """Return the changed images and what is known of them now; the input is left as it was.

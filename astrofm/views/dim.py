@@ -17,8 +17,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 
 from astrofm.views.base import PhysicalView, Sky
-from astrofm.views.sky import require_flux, require_known
-from astrofm.views.sky_noise import NO_RMS, add_noise, draw_keys
+from astrofm.views.sky import require_beam, require_flux, require_known
+from astrofm.views.sky_noise import BEAM_REMEDY, NO_RMS, add_noise, draw_keys
 
 
 class DimConfig(BaseModel):
@@ -56,6 +56,13 @@ class Dim(PhysicalView):
         factor = np.exp(rng.uniform(low, high, (num, 1)))
         return np.concatenate([keys, np.where(is_dimmed, factor, 1.0)], axis=1).astype(np.float32)
 
+    def check(self, sky: Sky) -> None:
+        """Refuse cutouts of which something is unknown that the view needs."""
+        require_flux(sky, "dim")
+        require_known(sky.rms, "dim", "rms", NO_RMS)
+        if self.config.correlated:
+            require_beam(sky, "dim", BEAM_REMEDY)
+
     def apply(self, images: Tensor, parameters: Tensor, sky: Sky) -> tuple[Tensor, Sky]:
         """Return the dimmed images; their rms is what it was.
 
@@ -63,8 +70,7 @@ class Dim(PhysicalView):
             RecipeError: If the pixels are not proportional to flux, or the rms or, for correlated noise, the beam of a
                 cutout is unknown.
         """
-        require_flux(sky, "dim")
-        require_known(sky.rms, "dim", "rms", NO_RMS)
+        self.check(sky)
         factor = parameters[:, 2:]
         added = sky.rms * torch.sqrt(1.0 - factor.square())
         dimmed = images * factor[..., None, None]

@@ -25,7 +25,7 @@ from torch import Tensor
 from astrofm.data.units import is_per_beam
 from astrofm.views.base import PhysicalView, Sky
 from astrofm.views.gaussians import covariances, kernels, smoothed
-from astrofm.views.sky import require_flux, require_known
+from astrofm.views.sky import require_beam, require_flux
 
 
 class PSFConfig(BaseModel):
@@ -74,6 +74,12 @@ class PSF(PhysicalView):
         angle_deg = rng.uniform(0.0, 180.0, num)
         return np.stack([np.where(is_worse, width, 0.0), ratio, angle_deg], axis=1).astype(np.float32)
 
+    def check(self, sky: Sky) -> None:
+        """Refuse cutouts of which something is unknown that the view needs."""
+        require_flux(sky, "psf")
+        remedy = "let the card or the columns bmaj, bmin and pixel_scale give them, or leave the view out"
+        require_beam(sky, "psf", remedy)
+
     def apply(self, images: Tensor, parameters: Tensor, sky: Sky) -> tuple[Tensor, Sky]:
         """Return the images at the resolution drawn; values per beam are per larger beam now.
 
@@ -81,10 +87,7 @@ class PSF(PhysicalView):
             RecipeError: If the pixels are not proportional to flux, or the beam, PSF or pixel scale of a cutout is
                 unknown.
         """
-        require_flux(sky, "psf")
-        remedy = "let the card or the columns bmaj, bmin and pixel_scale give them, or leave the view out"
-        require_known(sky.fwhm_arcsec, "psf", "beam or PSF", remedy)
-        require_known(sky.pixel_scale_arcsec, "psf", "pixel scale", remedy)
+        self.check(sky)
         target_arcsec, angle_deg = self._target(parameters, sky)
         scale = sky.pixel_scale_arcsec[:, None, None]
         own = covariances(sky.fwhm_arcsec / scale, sky.position_angle_deg)

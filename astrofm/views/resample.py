@@ -81,9 +81,7 @@ def _sample(
     return views.reshape(*images.shape[:2], num_views, size_pix, size_pix).permute(2, 0, 1, 3, 4)
 
 
-def _to_pixels(
-    windows: NDArray[np.float64], size_pix: int, factor: int, shape: Sequence[int]
-) -> NDArray[np.float64]:
+def _to_pixels(windows: NDArray[np.float64], size_pix: int, factor: int, shape: Sequence[int]) -> NDArray[np.float64]:
     """Return a pixel or none along (x, y): twice how far the window moves to begin where a pixel of the image does.
 
     Its centre lies between two of them where one of the sizes is odd and the other even. With pixels or blocks of one

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["require_flux", "require_known", "sky_of"]
-
-from collections.abc import Sequence
+__all__ = ["require_beam", "require_flux", "require_known", "sky_of"]
 
 import numpy as np
 import torch
@@ -40,7 +38,7 @@ def sky_of(
         num_views: How often the cutouts are repeated, as a whole.
     """
     num_channels = share.images.shape[1]
-    rms = _noise(share, [f"rms_{band.name}" for band in plan.bands] or ["rms"] * num_channels)
+    rms = np.broadcast_to(_column(share, "rms").reshape(len(share.places), -1), (len(share.places), num_channels))
     ebv = _column(share, "ebv")
     if plan.steps.dereddening is not None:
         rms = rms * plan.steps.dereddening.factors(torch.from_numpy(ebv)).numpy()
@@ -83,6 +81,16 @@ def require_known(values: Tensor, view: str, what: str, remedy: str) -> None:
         )
 
 
+def require_beam(sky: Sky, view: str, remedy: str) -> None:
+    """Refuse a view that needs beam or PSF in pixels, of which the size in arcsec or the pixel scale is unknown.
+
+    Raises:
+        RecipeError: If any is unknown.
+    """
+    require_known(sky.fwhm_arcsec, view, "beam or PSF", remedy)
+    require_known(sky.pixel_scale_arcsec, view, "pixel scale", remedy)
+
+
 def require_flux(sky: Sky, view: str) -> None:
     """Refuse a view that multiplies or mixes flux on pixels that are not proportional to it.
 
@@ -99,11 +107,6 @@ def require_flux(sky: Sky, view: str) -> None:
 def _column(share: Share, name: str) -> NDArray[np.float64]:
     """Return a column of the cutouts, NaN where there is none. Shape: (n,)."""
     return share.meta[name] if name in share.meta else np.full(len(share.places), np.nan)
-
-
-def _noise(share: Share, columns: Sequence[str]) -> NDArray[np.float64]:
-    """Return the rms of each channel: by a column of its band, else that of the cutout. Shape: (n, C)."""
-    return np.stack([_column(share, name if name in share.meta else "rms") for name in columns], axis=1)
 
 
 def _beams(share: Share, plan: InputPlan) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -6,7 +6,7 @@ is a function of the key it draws, see :mod:`astrofm.views.noise`.
 
 from __future__ import annotations
 
-__all__ = ["SkyNoise", "SkyNoiseConfig", "add_noise", "draw_keys"]
+__all__ = ["BEAM_REMEDY", "NO_RMS", "SkyNoise", "SkyNoiseConfig", "add_noise", "draw_keys"]
 
 from dataclasses import replace
 from typing import ClassVar, Self
@@ -22,9 +22,11 @@ from astrofm.views.base import PhysicalView, Sky
 from astrofm.views.gaussians import covariances, fast_size, noise_share, transfer
 from astrofm.views.laws import Law
 from astrofm.views.noise import KEY_BITS, normal_field
-from astrofm.views.sky import require_known
+from astrofm.views.sky import require_beam, require_known
 
-NO_RMS = "ingest them from images in physical units, or give the catalogue a column 'rms'"
+NO_RMS = "give the catalogue a column 'rms', or 'rms_BAND' for each of several bands; FITS readers measure that of one"
+"""What would work where the noise is unknown."""
+BEAM_REMEDY = "let the card or the columns bmaj, bmin and pixel_scale give them, or set 'correlated' to false"
 
 
 class SkyNoiseConfig(BaseModel):
@@ -70,6 +72,13 @@ class SkyNoise(PhysicalView):
         else:
             wanted = np.stack([law.draw(rng, num) for law in self.config.rms.values()], axis=1)
         return np.concatenate([keys, np.where(is_noisier, wanted, 0.0)], axis=1).astype(np.float32)
+
+    def check(self, sky: Sky) -> None:
+        """Refuse cutouts of which something is unknown that the view needs."""
+        require_known(sky.rms, "sky-noise", "rms", NO_RMS)
+        self._wanted(torch.zeros(1, len(self.config.rms) or 1), sky)
+        if self.config.correlated:
+            require_beam(sky, "sky-noise", BEAM_REMEDY)
 
     def apply(self, images: Tensor, parameters: Tensor, sky: Sky) -> tuple[Tensor, Sky]:
         """Return the images with their noise raised, and the rms they have now.
@@ -120,9 +129,7 @@ def add_noise(images: Tensor, rms: Tensor, keys: Tensor, sky: Sky, *, correlated
         RecipeError: If the noise is to have the shape of a beam that is unknown.
     """
     if correlated:
-        remedy = "let the card or the columns bmaj, bmin and pixel_scale give them, or set 'correlated' to false"
-        require_known(sky.fwhm_arcsec, view, "beam or PSF", remedy)
-        require_known(sky.pixel_scale_arcsec, view, "pixel scale", remedy)
+        require_beam(sky, view, BEAM_REMEDY)
     noisy = images.clone()
     rows = (rms > 0).any(dim=1).nonzero()[:, 0]
     if len(rows):

@@ -111,7 +111,7 @@ def test_a_batch_holds_the_pixels_labels_and_numbers_of_its_rows(feeds, memory_l
             rows = batch.row_ids[share.places]
             assert set(np.where(rows < 31, "one", "two")) == {share.survey}
             np.testing.assert_array_equal(share.images, images[rows])
-            np.testing.assert_array_equal(share.meta["rms"], rms[rows])
+            np.testing.assert_array_equal(share.meta["rms"][:, 0], rms[rows])
             np.testing.assert_allclose(share.meta["pixel_scale"], 1.8, rtol=1e-6)
             assert share.mask is None
         np.testing.assert_array_equal(batch.labels["label"], labels[batch.row_ids])

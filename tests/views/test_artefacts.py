@@ -202,3 +202,8 @@ def test_the_pipeline_adds_them_before_the_stretch_and_gives_every_view_its_own(
 def test_settings_that_make_no_sense_are_refused(config, settings):
     with pytest.raises(ValidationError):
         config(**settings)
+
+
+def test_a_spike_has_one_opposite():
+    with pytest.raises(ValueError, match="multiple of 2"):
+        SidelobesConfig(spikes=5)

@@ -128,8 +128,8 @@ def test_a_view_leaves_exactly_the_dust_that_it_draws():
 
 
 def test_the_noise_of_a_band_is_its_own_and_grows_with_its_flux():
-    rms, ebv = {f"rms_{band.name}": [0.1 * (place + 1)] for place, band in enumerate(BANDS)}, [0.5]
-    batch = batch_of(skies(1), ebv, **rms)
+    rms, ebv = [[0.1 * (place + 1) for place in range(len(BANDS))]], [0.5]
+    batch = batch_of(skies(1), ebv, rms=rms)
     plan = pipeline_of().inputs["a"]
     sky = sky_of(batch.shares[0], plan, np.array([0.4]), "cpu")
     assert sky.ebv.tolist() == [0.0]

@@ -35,6 +35,23 @@ def test_a_band_is_dimmed_by_its_coefficient_times_the_change_of_reddening(make_
     assert sky.rms[0].tolist() == pytest.approx((2.0 * out[0, :, 1, 1]).tolist())
 
 
+def test_kept_noise_is_what_it_was_whatever_the_dust_and_tells_nothing_of_it(make_sky):
+    noise = 2.0 * torch.randn(2, 5, 96, 96, generator=torch.Generator().manual_seed(0))
+    view = dust(noise="kept")
+    drawn = torch.tensor([[0.5, 3.0, 4.0], [0.0, 5.0, 6.0]])
+    seen, sky = view.apply(noise, drawn, make_sky(2, UGRIZ, ebv=0.1, rms=2.0))
+    assert seen[0].flatten(1).std(dim=1).tolist() == pytest.approx([2.0] * 5, rel=0.03)
+    assert sky.rms[0].tolist() == pytest.approx([2.0] * 5)
+    gained = 10 ** (0.4 * 0.1 * COEFFICIENTS["SDSS-u"])
+    assert sky.rms[1, 0].item() == pytest.approx(2.0 * gained, rel=1e-5)  # less dust cannot take noise away
+    light = torch.full((1, 5, 96, 96), 1e6)
+    seen, _ = view.apply(light, drawn[:1], make_sky(1, UGRIZ, ebv=0.1, rms=2.0))
+    dimmed, _ = dust().apply(light, drawn[:1], make_sky(1, UGRIZ, ebv=0.1, rms=2.0))
+    torch.testing.assert_close(seen.mean(dim=(2, 3)), dimmed.mean(dim=(2, 3)), rtol=1e-5, atol=0.0)
+    with pytest.raises(RecipeError, match="needs the rms"):
+        view.apply(light, drawn[:1], make_sky(1, UGRIZ, ebv=0.1, rms=float("nan")))
+
+
 def test_dust_that_comes_and_goes_leaves_the_image(make_sky):
     images = torch.rand(3, 5, 4, 4, generator=torch.Generator().manual_seed(0))
     reddened, sky = dust().apply(images, torch.full((3, 1), 0.4), make_sky(3, UGRIZ, ebv=0.05))
@@ -84,7 +101,7 @@ def test_the_lognormal_law_is_scipys():
 
 
 def test_reddening_is_never_negative():
-    drawn = dust(ebv=Uniform(low=-1.0, high=1.0)).draw(np.random.default_rng(3), DRAWS)
+    drawn = dust(ebv=Uniform(low=-1.0, high=1.0)).draw(np.random.default_rng(3), DRAWS)[:, 0]
     assert drawn.min() == 0
     assert (drawn == 0).mean() == pytest.approx(0.5, abs=0.02)
 

@@ -11,9 +11,10 @@ from astrofm.card import Band, Beam, Step
 from astrofm.data.batch import Batch, Share
 from astrofm.data.files.noise import clipped_std
 from astrofm.data.loader import Feed, Loader
+from astrofm.data.store import CutoutStore
 from astrofm.errors import PluginError, RecipeError
 from astrofm.parts import build_view
-from astrofm.plan import input_plan, rows_of_splits
+from astrofm.plan import check_views, input_plan, plan_run, rows_of_splits
 from astrofm.recipe import NamedPart
 from astrofm.views.base import PhysicalView, PixelView, Sky, Stage
 from astrofm.views.pipeline import ViewPipeline
@@ -149,6 +150,25 @@ def test_the_stretch_is_told_the_noise_of_the_new_observation():
     assert told.sky.rms.tolist() == [[4.0, 4.0]]
     assert (out[out > 0] > 12).all()
     assert (out == 0).float().mean() > 0.9
+
+
+def test_the_stretch_has_the_noise_of_each_band_with_and_without_physical_views():
+    images = images_of(1, size=64) * np.array([1.0, 10.0], dtype=np.float32)[:, None, None]
+    share = dataclasses.replace(share_of(images), meta={"rms": np.array([[1.0, 10.0]])})
+    pipeline = pipeline_of(part("dim", p=0.0), size_pix=64, inputs=plans(FLOOR))
+    plain, viewed = pipeline.plain(batch_of(share), "cpu"), pipeline(batch_of(share), 0, "cpu").images[0]
+    assert torch.equal(plain, viewed)
+    assert (plain > 0).float().mean(dim=(0, 2, 3)).tolist() == pytest.approx([0.0013, 0.0013], abs=0.002)
+
+
+def test_a_run_learns_before_it_begins_what_its_views_will_miss(mock_stores, tiny_recipe, monkeypatch):
+    plan = plan_run(tiny_recipe("mirabest"), {"mirabest": mock_stores["mirabest"]})
+    check_views([part("stripes", p=0.001), part("sky-noise", factor=[1.0, 2.0])], plan)
+    known = mock_stores["mirabest"].noise()
+    known[plan.feeds[0].rows[3]] = np.nan
+    monkeypatch.setattr(CutoutStore, "noise", lambda store: known)
+    with pytest.raises(RecipeError, match=r"of survey 'mirabest', the view 'stripes' needs the rms, unknown of 1 of"):
+        check_views([part("rotate"), part("stripes", p=0.001)], plan)
 
 
 def test_missing_and_masked_pixels_stay_empty_whatever_the_views_add():

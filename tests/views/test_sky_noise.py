@@ -119,7 +119,7 @@ def test_only_the_flag_correlated_asks_for_a_beam(make_sky):
 
 
 def test_an_unknown_rms_and_a_band_without_a_law_are_refused(make_sky):
-    with pytest.raises(RecipeError, match="'sky-noise' needs the rms, unknown of 1 of 1 cutouts: ingest them"):
+    with pytest.raises(RecipeError, match="'sky-noise' needs the rms, unknown of 1 of 1 cutouts: give the catalogue"):
         applied(noise(factor=(1.0, 2.0)), torch.zeros(1, 1, 8, 8), make_sky(1, rms=float("nan")))
     laws = {"TEST-g": {"law": "uniform", "low": 1.0, "high": 2.0}}
     with pytest.raises(RecipeError, match="an rms for TEST-g and the images have TEST-r: give a law for each band"):
