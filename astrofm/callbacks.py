@@ -118,12 +118,9 @@ class Watch(Callback):
 
 def numbers(metrics: Mapping[str, Tensor | float]) -> dict[str, float]:
     """Return metrics as numbers; a GPU is waited for once, not for each of them."""
-    tensors = {name: value for name, value in metrics.items() if isinstance(value, Tensor)}
-    on_device = {name: value for name, value in tensors.items() if value.device.type != "cpu"}
-    if on_device:
-        copied = torch.stack([value.detach().float() for value in on_device.values()]).tolist()
-        metrics = {**metrics, **dict(zip(on_device, copied, strict=True))}
-    return {name: float(value) for name, value in metrics.items()}
+    on_device = [name for name, value in metrics.items() if isinstance(value, Tensor) and value.device.type != "cpu"]
+    copied = torch.stack([torch.as_tensor(metrics[name]).float() for name in on_device]).tolist() if on_device else []
+    return {name: float(value) for name, value in {**metrics, **dict(zip(on_device, copied, strict=True))}.items()}
 
 
 class Keeper(Callback):

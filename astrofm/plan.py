@@ -300,17 +300,17 @@ def check_views(views: Sequence[View], plan: Plan) -> None:
     Raises:
         RecipeError: If a physical view does; the message names the survey.
     """
-    for feed in plan.feeds:
+    physical = [view for view in views if isinstance(view, PhysicalView)]
+    for feed in plan.feeds if physical else ():
         of_survey, meta = plan.inputs[feed.survey], meta_of(feed)
         no_pixels = np.empty((len(feed.rows), feed.store.shape[1], 0, 0), dtype=np.float32)
         share = Share(feed.survey, no_pixels, None, np.arange(len(feed.rows)), meta)
         sky = sky_of(share, of_survey, meta["pixel_scale"], "cpu")
-        for view in views:
-            if isinstance(view, PhysicalView):
-                try:
-                    view.check(sky)
-                except RecipeError as error:
-                    raise RecipeError(f"of survey {feed.survey!r}, {error}") from error
+        for view in physical:
+            try:
+                view.check(sky)
+            except RecipeError as error:
+                raise RecipeError(f"of survey {feed.survey!r}, {error}") from error
 
 
 def _plain(pipeline: ViewPipeline, batch: Batch) -> NDArray[np.float32]:

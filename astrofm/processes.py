@@ -74,11 +74,13 @@ class Processes:
 
     def trainer_options(self, device: str) -> dict[str, Any]:
         """Return what Lightning's trainer needs to know of them."""
-        options: dict[str, Any] = {"devices": self.devices, "num_nodes": self.num_nodes, "plugins": [WholeFiles()]}
+        plugins: list[Any] = [WholeFiles()]
+        options: dict[str, Any] = {"devices": self.devices, "num_nodes": self.num_nodes, "plugins": plugins}
         environment = self._environment()
         if environment is None:
             # Else one process of a SLURM job would be requeued by Lightning, from a state of its own.
-            return {**options, "plugins": [WholeFiles(), LightningEnvironment()]}
+            plugins.append(LightningEnvironment())
+            return options
         strategy = DDPStrategy(
             cluster_environment=environment,
             process_group_backend="nccl" if device == "cuda" else "gloo",

@@ -30,7 +30,7 @@ from astrofm.parts import build_view
 from astrofm.plan import make_pipeline
 from astrofm.pretrain import build_objective
 from astrofm.recipe import Recipe
-from astrofm.run import CARD_KEY, OBJECTIVE_KEY, Run
+from astrofm.run import CARD_KEY, OBJECTIVE_KEY, VERSIONS_FILE, Run
 from astrofm.trace import Trace
 from astrofm.views.pipeline import ViewPipeline
 
@@ -181,7 +181,7 @@ def _differences(folder: Path, failed: FailedStep, device: str) -> Iterator[str]
     recipe = yaml.safe_load((folder / "recipe.yaml").read_text())
     if device != "cpu" and not recipe["training"]["deterministic"]:
         yield "without training.deterministic a GPU adds up in any order"
-    recorded = json.loads((folder / "versions.json").read_text())
+    recorded = json.loads((folder / VERSIONS_FILE).read_text())
     for name in ("torch", "astrofm"):
         if recorded.get(name) != version(name):
             yield f"{name} was {recorded.get(name)}, now it is {version(name)}"

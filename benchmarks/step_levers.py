@@ -16,7 +16,7 @@ import json
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from statistics import median
 
 import torch
@@ -67,13 +67,15 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--without", nargs="*", default=[], choices=["compiled", "bf16"], help="levers to leave alone")
+    levers = [lever.name for lever in fields(Levers)]
+    parser.add_argument("--without", nargs="*", default=[], choices=levers, help="levers to leave alone")
+    parser.add_argument("--bfloat16", action="store_true", help="also where the processor does not compute in it")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     asked = parser.parse_args()
     if asked.device == "cpu" and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:2])
         torch.set_num_threads(2)
-    if asked.device == "cpu" and not has_bfloat16():
+    if asked.device == "cpu" and not asked.bfloat16 and not has_bfloat16():
         asked.without = [*asked.without, "bf16"]
     rows = {name: own for name, own in ROWS.items() if not any(getattr(own, lever) for lever in asked.without)}
     steps = {name: make_step(levers, asked) for name, levers in rows.items()}

@@ -1,8 +1,8 @@
 """Convolutions over maps of a few pixels, as products of matrices.
 
 The last stage of a ResNet sees 2 x 2 pixels of an image of 64, with 512 channels. There the gradient of a convolution's
-weights takes oneDNN five times as long on a CPU as the same sums take as one product of matrices, a third of a whole
-training step; see docs/performance.md. Larger maps are left to it.
+weights takes oneDNN three times as long on a CPU as the same sums take as one product of matrices; see
+docs/performance.md. Larger maps are left to it.
 """
 
 from __future__ import annotations

@@ -32,8 +32,6 @@ from astrofm.views.base import Views
 
 SMALLEST_LOSS = 1e-6
 """A supervised loss below this is not scaled up further."""
-
-
 LARGEST_WEIGHT = 1e5
 """Weight above which the authors' code trains on the labels alone."""
 

@@ -74,4 +74,4 @@ class Dim(PhysicalView):
         factor = parameters[:, 2:]
         added = sky.rms * torch.sqrt(1.0 - factor.square())
         dimmed = images * factor[..., None, None]
-        return add_noise(dimmed, added, parameters[:, :2], sky, correlated=self.config.correlated, view="dim"), sky
+        return add_noise(dimmed, added, parameters[:, :2], sky, correlated=self.config.correlated), sky

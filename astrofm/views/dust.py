@@ -59,12 +59,7 @@ class Dust(PhysicalView):
 
     def check(self, sky: Sky) -> None:
         """Refuse cutouts of which something is unknown that the view needs."""
-        require_flux(sky, "dust")
-        self._coefficients(sky)
-        remedy = "give the catalogue a column 'ebv', or the view the setting 'ebv_in_pixels'"
-        require_known(self._in_pixels(sky), "dust", "E(B-V) in the pixels", remedy)
-        if self.config.noise == "kept":
-            require_known(sky.rms, "dust", "rms", NO_RMS)
+        self._known(sky)
 
     def apply(self, images: Tensor, parameters: Tensor, sky: Sky) -> tuple[Tensor, Sky]:
         """Return the images as seen through the dust drawn, and their noise: dimmed with them, or as it was.
@@ -73,24 +68,28 @@ class Dust(PhysicalView):
             RecipeError: If the pixels are not proportional to flux, a band has no coefficient, or the E(B-V) in the
                 pixels or, where the noise is kept, the rms is unknown.
         """
-        self.check(sky)
-        in_pixels = self._in_pixels(sky)
+        known, in_pixels = self._known(sky)
         drawn = parameters[:, 0]
         ebv = torch.where(torch.isnan(drawn), in_pixels, drawn)
-        coefficients = torch.tensor(self._coefficients(sky), dtype=torch.float32, device=images.device)
+        coefficients = torch.tensor(known, dtype=torch.float32, device=images.device)
         transmission = torch.pow(10.0, -0.4 * (ebv - in_pixels)[:, None] * coefficients)
         seen, rms = images * transmission[..., None, None], sky.rms * transmission
         if self.config.noise == "kept":
             added = sky.rms * torch.sqrt(1.0 - transmission.clamp(max=1.0).square())
-            seen = add_noise(seen, added, parameters[:, 1:], sky, correlated=False, view="dust")
+            seen = add_noise(seen, added, parameters[:, 1:], sky, correlated=False)
             rms = torch.maximum(rms, sky.rms)
         return seen, replace(sky, rms=rms, ebv=ebv)
 
-    def _coefficients(self, sky: Sky) -> list[float]:
+    def _known(self, sky: Sky) -> tuple[list[float], Tensor]:
+        """Return the coefficient of each band and the E(B-V) in each cutout, after a look that nothing is unknown."""
+        require_flux(sky, "dust")
         pairs = zip(sky.bands, sky.wavelengths_nm, strict=True)
-        return [coefficient(band, wavelength_nm, self.config.coefficients) for band, wavelength_nm in pairs]
-
-    def _in_pixels(self, sky: Sky) -> Tensor:
-        if self.config.ebv_in_pixels is None:
-            return sky.ebv
-        return torch.where(torch.isnan(sky.ebv), self.config.ebv_in_pixels, sky.ebv)
+        coefficients = [coefficient(band, wavelength_nm, self.config.coefficients) for band, wavelength_nm in pairs]
+        in_pixels = sky.ebv
+        if self.config.ebv_in_pixels is not None:
+            in_pixels = torch.where(torch.isnan(in_pixels), self.config.ebv_in_pixels, in_pixels)
+        remedy = "give the catalogue a column 'ebv', or the view the setting 'ebv_in_pixels'"
+        require_known(in_pixels, "dust", "E(B-V) in the pixels", remedy)
+        if self.config.noise == "kept":
+            require_known(sky.rms, "dust", "rms", NO_RMS)
+        return coefficients, in_pixels

@@ -221,10 +221,9 @@ class ViewPipeline:
         result. It begins with a block of those that are averaged, so that it has the blocks of the whole image. A
         stretch that looks at the whole image, or a physical view, gets the whole image.
         """
-        scale, wanted = plan.pixel_scale_arcsec, self.field_of_view_arcsec
-        if wanted is None or scale is None or not plan.has_one_scale or self._has_physical:
-            return share.images, share.mask
-        if not plan.steps.is_pointwise:
+        scale = plan.pixel_scale_arcsec if plan.has_one_scale else None
+        wanted = None if self._has_physical or not plan.steps.is_pointwise else self.field_of_view_arcsec
+        if wanted is None or scale is None:
             return share.images, share.mask
         window = wanted / scale
         factor = int(block_factors(np.array([window]), self.size_pix)[0])

@@ -76,7 +76,12 @@ class SkyNoise(PhysicalView):
     def check(self, sky: Sky) -> None:
         """Refuse cutouts of which something is unknown that the view needs."""
         require_known(sky.rms, "sky-noise", "rms", NO_RMS)
-        self._wanted(torch.zeros(1, len(self.config.rms) or 1), sky)
+        missing = [band for band in sky.bands if band not in self.config.rms]
+        if self.config.rms and missing:
+            raise RecipeError(
+                f"the view 'sky-noise' has an rms for {', '.join(self.config.rms)} and the images have "
+                f"{', '.join(missing)}: give a law for each band, or 'factor' instead"
+            )
         if self.config.correlated:
             require_beam(sky, "sky-noise", BEAM_REMEDY)
 
@@ -86,13 +91,13 @@ class SkyNoise(PhysicalView):
         Raises:
             RecipeError: If the rms of a cutout, the law of a band or, for correlated noise, the beam is unknown.
         """
-        require_known(sky.rms, "sky-noise", "rms", NO_RMS)
+        self.check(sky)
         wanted = self._wanted(parameters[:, 2:], sky)
         is_raised = wanted > sky.rms
         # Squares of small numbers would be lost: 1e-23 W/m2/Hz is a Jansky, and float32 ends at 1e-45.
         ratio = torch.where(is_raised, sky.rms / wanted, 1.0)
         added = torch.where(is_raised, wanted, 0.0) * torch.sqrt(1.0 - ratio.square())
-        noisy = add_noise(images, added, parameters[:, :2], sky, correlated=self.config.correlated, view="sky-noise")
+        noisy = add_noise(images, added, parameters[:, :2], sky, correlated=self.config.correlated)
         return noisy, replace(sky, rms=torch.where(is_raised, wanted, sky.rms))
 
     def _wanted(self, drawn: Tensor, sky: Sky) -> Tensor:
@@ -100,12 +105,6 @@ class SkyNoise(PhysicalView):
         if self.config.factor is not None:
             return drawn * sky.rms
         places = {band: place for place, band in enumerate(self.config.rms)}
-        missing = [band for band in sky.bands if band not in places]
-        if missing:
-            raise RecipeError(
-                f"the view 'sky-noise' has an rms for {', '.join(places)} and the images have {', '.join(missing)}: "
-                "give a law for each band, or 'factor' instead"
-            )
         return drawn[:, [places[band] for band in sky.bands]]
 
 
@@ -114,22 +113,16 @@ def draw_keys(rng: np.random.Generator, num: int) -> NDArray[np.int64]:
     return rng.integers(0, 1 << KEY_BITS, (num, 2))
 
 
-def add_noise(images: Tensor, rms: Tensor, keys: Tensor, sky: Sky, *, correlated: bool, view: str) -> Tensor:
+def add_noise(images: Tensor, rms: Tensor, keys: Tensor, sky: Sky, *, correlated: bool) -> Tensor:
     """Return images with Gaussian noise added; channels have noise of their own.
 
     Args:
         images: Shape: (batch, channel, y, x).
         rms: Of the noise to add, 0 for none. Shape: (batch, channel).
         keys: Rows of :func:`draw_keys`. Shape: (batch, 2).
-        sky: Its beam and pixel scale shape correlated noise.
+        sky: Its beam and pixel scale, which are known, shape correlated noise.
         correlated: Whether the noise has the shape of the beam.
-        view: Name of the view that asks, for the message.
-
-    Raises:
-        RecipeError: If the noise is to have the shape of a beam that is unknown.
     """
-    if correlated:
-        require_beam(sky, view, BEAM_REMEDY)
     noisy = images.clone()
     rows = (rms > 0).any(dim=1).nonzero()[:, 0]
     if len(rows):
