@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.strategies import ModelParallelStrategy
 from torch import Tensor
 
 from astrofm.data.batch import Batch
@@ -26,6 +27,7 @@ from astrofm.listener import Listener, Pace, StepInfo
 from astrofm.model import ModelCard
 from astrofm.run import CARD_KEY
 
+SHARDED_KEY = "astrofm_is_sharded"
 EpochProbe = Callable[[int], Mapping[str, float]]
 """Called after each epoch with its number, from 1; returns values worth logging."""
 
@@ -43,6 +45,26 @@ class Checkpoints:
     path: Path
     every_steps: int
     card: Callable[[int], ModelCard]
+
+    def to_continue(self, *, is_sharded: bool) -> Path | None:
+        """Return the state that a run goes on from; None where there is none.
+
+        Args:
+            is_sharded: Whether the run divides its weights now. The states of an optimiser are numbered in another way
+                then, and would be taken for those of other weights.
+
+        Raises:
+            RunError: If the state was saved by a run that did otherwise.
+        """
+        if not self.path.exists():
+            return None
+        was_sharded = torch.load(self.path, mmap=True, map_location="cpu", weights_only=True).get(SHARDED_KEY, False)
+        if was_sharded != is_sharded:
+            raise RunError(
+                f"the run of {self.path} was started {'with' if was_sharded else 'without'} --sharded: continue it "
+                f"{'with' if was_sharded else 'without'} it, or choose another --out"
+            )
+        return self.path
 
 
 class WholeFiles(TorchCheckpointIO):
@@ -146,6 +168,7 @@ class Keeper(Callback):
     def on_save_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
         """Put the card of the model beside its weights."""
         if self._checkpoints is not None:
+            checkpoint[SHARDED_KEY] = isinstance(trainer.strategy, ModelParallelStrategy)
             checkpoint[CARD_KEY] = self._checkpoints.card(trainer.global_step).model_dump_json()
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Batch, batch_idx: int) -> None:

@@ -23,6 +23,7 @@ from astrofm.errors import TrainingError
 from astrofm.failure import FailedStep, FailureFolder
 from astrofm.objectives.collapse import effective_rank, embedding_spread
 from astrofm.run import CARD_KEY
+from astrofm.sharding import whole
 
 LOOK_EVERY_STEPS = 10
 """Steps from one look at the effective rank to the next: on a GPU it takes as long as some percent of a step."""
@@ -143,13 +144,14 @@ class UpdateGuard(Callback):
             TrainingError: If loss or gradient are not finite, on this process or on another one.
         """
         parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-        norm = gradient_norm(parameters)
+        divided = gradient_norm(parameters)
+        norm = whole(divided)
         finite = bool(torch.isfinite(norm) & torch.isfinite(pl_module.result.loss))
         if any_rank(not finite):
             raise self._failed(trainer, pl_module, norm)
         pl_module.metrics["gradient_norm"] = norm
         if self._clip_norm is not None:
-            clip_grads_with_norm_(parameters, self._clip_norm, norm)
+            clip_grads_with_norm_(parameters, self._clip_norm, divided)
 
     def _failed(self, trainer: Any, pl_module: Any, norm: Tensor) -> TrainingError:
         """Write the step down and return the error that says so."""
@@ -191,11 +193,11 @@ class UpdateGuard(Callback):
 
     def _state_before(self, trainer: Any, pl_module: Any, folder: FailureFolder) -> dict[str, Any]:
         """Return weights, buffers and optimiser as they were before the step."""
-        weights = pl_module.state_dict()
+        weights = trainer.strategy.lightning_module_state_dict()  # of divided ones the whole, on the first process
         before = dict(zip(self._buffers, self._before, strict=True))
         return {
             "state_dict": {name: before.get(name, value) for name, value in weights.items()},
-            "optimizer_states": [optimizer.state_dict() for optimizer in trainer.optimizers],
+            "optimizer_states": [trainer.strategy.optimizer_state(optimizer) for optimizer in trainer.optimizers],
             "global_step": trainer.global_step,
             CARD_KEY: folder.card(trainer.global_step).model_dump_json(),
         }

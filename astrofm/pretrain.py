@@ -159,6 +159,7 @@ def pretrain(
         deterministic=recipe.training.deterministic,
         gradient_clip_norm=recipe.training.gradient_clip_norm,
         accumulate_batches=recipe.training.accumulate_batches,
+        compiles=recipe.training.compile,
         collapse=CollapseRule(recipe.training.collapse_spread, recipe.training.collapse_steps),
         failures=FailureFolder(run.failure_folder, card, _files_of_failure(run, plan) if writes else {}),
         listeners=[_MetricsFile(run), *listeners],
@@ -167,7 +168,8 @@ def pretrain(
     )
     finished = card(result.step).model_copy(update={"metrics": dict(result.metrics)})
     if writes:
-        Model(objective.encoder, finished).save(run.model_folder, _citations(plan))
+        encoder = run.model().encoder if processes.is_sharded else encoder  # of the last state, which has it whole
+        Model(encoder, finished).save(run.model_folder, _citations(plan))
     report = PretrainResult(
         run=str(out),
         step=result.step,

@@ -17,7 +17,7 @@ from lightning.fabric.plugins import ClusterEnvironment
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
-from lightning.pytorch.strategies import DDPStrategy
+from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy
 
 from astrofm.callbacks import WholeFiles
 from astrofm.errors import UsageError
@@ -33,10 +33,12 @@ class Processes:
     Attributes:
         devices: Devices of one machine.
         num_nodes: Machines.
+        is_sharded: Whether they divide weights and optimiser among them, see :mod:`astrofm.sharding`.
     """
 
     devices: int = 1
     num_nodes: int = 1
+    is_sharded: bool = False
 
     @property
     def world_size(self) -> int:
@@ -54,11 +56,13 @@ class Processes:
         return environment.global_rank()
 
     def check(self) -> None:
-        """Refuse a number of processes that is not the one that was started.
+        """Refuse a number of processes that is not the one that was started, and one that has nothing to divide.
 
         Raises:
-            UsageError: If it differs.
+            UsageError: If it differs, or one process is to be sharded.
         """
+        if self.is_sharded and self.world_size == 1:
+            raise UsageError("--sharded divides a network among several processes: give --devices or --num-nodes too")
         environment = self._environment()
         started = self.world_size if isinstance(environment, LightningEnvironment | None) else environment.world_size()
         if started != self.world_size:
@@ -81,9 +85,20 @@ class Processes:
             # Else one process of a SLURM job would be requeued by Lightning, from a state of its own.
             plugins.append(LightningEnvironment())
             return options
+        backend = "nccl" if device == "cuda" else "gloo"
+        if self.is_sharded:
+            plugins.append(environment)
+            sharded = ModelParallelStrategy(
+                data_parallel_size=self.world_size,
+                tensor_parallel_size=1,
+                save_distributed_checkpoint=False,  # one file of whole weights, which any number of processes can read
+                process_group_backend=backend,
+                timeout=LONGEST_WAIT,
+            )
+            return {**options, "strategy": sharded}
         strategy = DDPStrategy(
             cluster_environment=environment,
-            process_group_backend="nccl" if device == "cuda" else "gloo",
+            process_group_backend=backend,
             timeout=LONGEST_WAIT,
             broadcast_buffers=False,  # they are the same on all: batch norm is synchronised, and so are queues
             # A parameter that a step leaves out must not let the others wait; and the order in which gradients are

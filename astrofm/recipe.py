@@ -129,6 +129,8 @@ class TrainingSection(_Frozen):
     """Largest norm of the gradient of all trained parameters together; null: the gradient as it comes."""
     accumulate_batches: int = Field(default=1, gt=0)
     """Small batches that go through the networks one after the other and make the one batch of a step."""
+    compile: bool = False
+    """Whether torch.compile makes kernels of the networks: the first steps wait, and results differ by rounding."""
     collapse_spread: float = Field(default=0.1, ge=0)
     """Spread of the projection, 1 where directions are isotropic, below which it counts as collapsed; 0: never."""
     collapse_steps: int = Field(default=200, gt=0)

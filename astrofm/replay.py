@@ -179,6 +179,8 @@ def _differences(folder: Path, failed: FailedStep, device: str) -> Iterator[str]
         if failed.accumulate_batches > 1:
             yield "small batches held a part of the rows of each process, now they hold rows that follow each other"
     recipe = yaml.safe_load((folder / "recipe.yaml").read_text())
+    if recipe["training"].get("compile", False):  # a run of an older version has no such key
+        yield "the networks were compiled, now they are computed as they are"
     if device != "cpu" and not recipe["training"]["deterministic"]:
         yield "without training.deterministic a GPU adds up in any order"
     recorded = json.loads((folder / VERSIONS_FILE).read_text())

@@ -21,6 +21,7 @@ from typing import Any
 
 import lightning
 import torch
+from lightning.pytorch.strategies import ModelParallelStrategy
 from lightning.pytorch.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import Tensor, distributed, nn
@@ -31,6 +32,7 @@ from astrofm.data.batch import Batch
 from astrofm.data.feeding.prefetch import Prefetch
 from astrofm.data.loader import Loader
 from astrofm.encoders.arrange import arrange
+from astrofm.encoders.compiled import compile_networks
 from astrofm.encoders.sync_batch_norm import synchronise_batch_norm
 from astrofm.errors import RunError, TrainingError, UsageError
 from astrofm.failure import FailureFolder
@@ -40,6 +42,7 @@ from astrofm.listener import Listener
 from astrofm.objectives.base import Objective, StepResult
 from astrofm.optimizer import OptimizerConfig, Precision, build_optimizer, learning_rate_factor
 from astrofm.processes import ONE_PROCESS, Processes
+from astrofm.sharding import shard
 from astrofm.views.device import Sender
 from astrofm.views.pipeline import ViewPipeline
 
@@ -80,6 +83,7 @@ def fit(
     deterministic: bool = False,
     gradient_clip_norm: float | None = None,
     accumulate_batches: int = 1,
+    compiles: bool = False,
     collapse: CollapseRule | None = None,
     failures: FailureFolder | None = None,
     listeners: Sequence[Listener] = (),
@@ -102,6 +106,7 @@ def fit(
         deterministic: Ask for deterministic kernels on a GPU.
         gradient_clip_norm: Largest norm of the gradient of a step, see :mod:`astrofm.guards`; None: as it comes.
         accumulate_batches: Small batches that each batch is made of, see :mod:`astrofm.accumulation`.
+        compiles: Compile the networks, see :mod:`astrofm.encoders.compiled`.
         collapse: When a representation counts as collapsed, which ends the run; None: never.
         failures: Where a step whose loss or gradient is not finite is written down; None: nowhere.
         listeners: Told of every step.
@@ -115,16 +120,21 @@ def fit(
         TrainingError: If loss or gradient are not finite, and no update was made from them; or if the representation
             collapsed, and the state is saved.
         UsageError: If the batch cannot be shared equally by its small batches.
-        RunError: If a checkpoint cannot be written, or another process ended.
+        RunError: If a checkpoint cannot be written or is none of such a run, or another process ended.
         Interrupted: If SIGINT or SIGTERM arrived; the state is saved at the end of the step it arrived in. A run that
             keeps checkpoints and had taken its last step by then returns instead.
     """
     objective.train()  # Lightning keeps each module's mode, and the encoder of a loaded model is in evaluation mode
-    arrange(objective, device)
+    if not processes.is_sharded:  # a part of the weights has no channels that could lie last
+        arrange(objective, device)
     if processes.world_size > 1:
         synchronise_batch_norm(objective, device)
+    if compiles:
+        compile_networks(objective)
+        if probe is not None:  # its batches and mode are others, for which all would be compiled again
+            probe = torch.compiler.set_stance("force_eager")(probe)
     if processes.rank > 0:
-        listeners, probe = (), None
+        listeners, probe = (), probe if processes.is_sharded else None  # the first one has no whole encoder to probe
     sender = Sender(processes.device_of(device))
     _check_parts(loader, accumulate_batches)
     module = _Module(objective, pipeline, optimizer, num_steps, layers, sender, accumulate_batches)
@@ -150,7 +160,7 @@ def fit(
             enable_model_summary=False,
             use_distributed_sampler=False,
         )
-        resume_from = checkpoints.path if checkpoints is not None and checkpoints.path.exists() else None
+        resume_from = None if checkpoints is None else checkpoints.to_continue(is_sharded=processes.is_sharded)
         try:
             with Prefetch(loader, num_steps=num_steps, send=sender.send) as batches, _ending_all(trainer):
                 trainer.fit(module, train_dataloaders=batches, ckpt_path=resume_from, weights_only=True)
@@ -216,6 +226,8 @@ def _quiet_lightning() -> Iterator[None]:
         with warnings.catch_warnings():
             # Its advice on worker processes, which our loader does without, and on a missing validation step.
             warnings.filterwarnings("ignore", module="lightning.*")
+            # An encoder ends in a view of its pooled features, which no objective here changes in place.
+            warnings.filterwarnings("ignore", message="FSDP2-wrapped module")
             for name in DDP_NAMES:
                 warnings.filterwarnings("ignore", message=f".*{name}")
             yield
@@ -243,10 +255,16 @@ class _Module(lightning.LightningModule):
         self._optimizer = optimizer
         self.num_steps = num_steps
         self.num_parts = num_parts
-        self._layers = layers if layers is not None else [list(objective.parameters())]
+        self._layers = layers
         self._sender = sender
         self.result: StepResult
         self.metrics: dict[str, Tensor | float] = {}
+
+    def configure_model(self) -> None:
+        """Divide the networks among the processes, where that was asked for."""
+        if isinstance(self.trainer.strategy, ModelParallelStrategy):
+            assert self.device_mesh is not None
+            shard(self.objective, self.device_mesh["data_parallel"])
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
         """Take the batch that was sent ahead; what was not, the pipeline moves as it needs it."""
@@ -266,7 +284,7 @@ class _Module(lightning.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """Return the optimiser and its schedule, a function of the step alone."""
-        chosen = build_optimizer(self._optimizer, self._layers)
+        chosen = build_optimizer(self._optimizer, self._layers or [list(self.objective.parameters())])
         schedule = torch.optim.lr_scheduler.LambdaLR(
             chosen, lambda step: learning_rate_factor(step, self.num_steps, self._optimizer)
         )

@@ -3,11 +3,11 @@
 Usage: ``python benchmarks/time_to_accuracy.py [--epochs 40] [--seed 0] [--json]``
 
 Both train the same ResNet-18 with the same heads, optimiser, batch and tau on the centre 70 px (126 arcsec) of the
-training images, on two cores: ours as the recipes for two cores do (views, bf16-mixed), lightly as it documents
-(see ``lightly_byol.py``; float32). Now and then each stops its clock, and the encoder is judged: from each of ten draws
-of 145 labels among the Confident training sources a linear probe is fitted, and the other Confident *training* sources
-are classified; the test set stays shut. The time to an error is that of the first of two judgements in a row at or
-below it.
+training images, on two cores: ours as the recipes for two cores do (views; bf16-mixed where the processor multiplies
+bfloat16), lightly as it documents (see ``lightly_byol.py``; float32). Now and then each stops its clock, and the
+encoder is judged: from each of ten draws of 145 labels among the Confident training sources a linear probe is fitted,
+and the other Confident *training* sources are classified; the test set stays shut. The time to an error is that of the
+first of two judgements in a row at or below it.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ from astrofm.objectives.byol import BYOL, BYOLConfig
 from astrofm.optimizer import OptimizerConfig, build_optimizer
 from astrofm.parts import build_view
 from astrofm.plan import input_plan, rows_of_splits
+from astrofm.processor import has_bfloat16
 from astrofm.recipe import NamedPart
 from astrofm.retrieval.embed import embed
 from astrofm.training import fit
@@ -158,7 +159,7 @@ def train_ours(store: CutoutStore, rows: np.ndarray[Any, Any], num_steps: int, s
         Loader((Feed(store.card.name, store, rows),), BATCH, seed),
         OPTIMIZER,
         num_steps=num_steps,
-        precision="bf16-mixed",
+        precision="bf16-mixed" if has_bfloat16() else "32-true",
         listeners=[_Clock(judge, encoder)],
     )
 

@@ -11,12 +11,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
+from astrofm.callbacks import Checkpoints
 from astrofm.errors import RunError, UsageError
 from astrofm.pretrain import pretrain
 from astrofm.processes import Processes
 from astrofm.recipe import Recipe
 from astrofm.run import Run
+from astrofm.sharding import shard
 
 
 def free_port():
@@ -29,7 +32,9 @@ def free_port():
 def folder(mock_stores, tiny_recipe, tmp_path_factory):
     """Folder of the runs that two processes made, after all that they compare with one process."""
     folder = tmp_path_factory.mktemp("two-processes")
-    recipe = tiny_recipe(checkpoint_every_steps=4, probes=({"survey": "gz-evo", "every_epochs": 1},))
+    recipe = tiny_recipe(
+        checkpoint_every_steps=4, gradient_clip_norm=0.5, probes=({"survey": "gz-evo", "every_epochs": 1},)
+    )
     (folder / "recipe.yaml").write_text(recipe.to_yaml())
     common = {"OMP_NUM_THREADS": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port(), "WORLD_SIZE": "2"}
     command = [sys.executable, "-W", "error", Path(__file__).with_name("two_processes.py"), mock_stores["gz-evo"].path]
@@ -51,29 +56,66 @@ def folder(mock_stores, tiny_recipe, tmp_path_factory):
     return folder
 
 
+MODES = pytest.mark.parametrize("sharded", [False, True])
+
+
 def test_gradients_statistics_queue_and_metrics_of_two_processes_are_those_of_one(folder):
-    assert Run(folder / "whole").is_finished  # the processes compare before they train
+    assert Run(folder / "True" / "whole").is_finished  # the processes compare, and end with an error where they differ
 
 
-def test_run_stopped_on_two_processes_continues_with_the_same_bits(folder):
-    whole, resumed = (Run(folder / name).model() for name in ("whole", "stopped"))
-    weights = whole.encoder.state_dict()
-    assert all(torch.equal(value, weights[key]) for key, value in resumed.encoder.state_dict().items())
-    assert [line["step"] for line in Run(folder / "stopped").metrics()] == [
-        line["step"] for line in Run(folder / "whole").metrics()
-    ]
+@MODES
+def test_run_stopped_on_two_processes_continues_with_the_same_bits(folder, sharded):
+    whole, resumed = (Run(folder / str(sharded) / name) for name in ("whole", "stopped"))
+    weights = whole.model().encoder.state_dict()
+    assert all(torch.equal(value, weights[key]) for key, value in resumed.model().encoder.state_dict().items())
+    assert [line["step"] for line in resumed.metrics()] == [line["step"] for line in whole.metrics()]
 
 
-def test_only_the_first_process_writes_and_each_line_of_metrics_is_there_once(folder):
-    steps = [line["step"] for line in Run(folder / "whole").metrics()]
+def test_run_whose_weights_are_divided_is_that_of_whole_ones_but_for_rounding(folder):
+    divided, whole = (Run(folder / sharded / "whole") for sharded in ("True", "False"))
+    for seen, expected in zip(divided.metrics(), whole.metrics(), strict=True):
+        for name in ("loss", "gradient_norm", "embedding_spread", "tau", "learning_rate"):
+            assert seen[name] == pytest.approx(expected[name], rel=1e-3), (expected["step"], name)
+    weights = whole.model().encoder.state_dict()
+    for key, value in divided.model().encoder.state_dict().items():
+        torch.testing.assert_close(value, weights[key], rtol=1e-2, atol=1e-3)
+
+
+@MODES
+def test_step_that_fails_on_one_process_is_written_down_whole(folder, sharded):
+    """Weights and optimiser are those before the step, also where each process has a part of them."""
+    run = Run(folder / str(sharded) / "failed")
+    failed, saved = (
+        torch.load(path, weights_only=True) for path in (run.failure_folder / "state.ckpt", run.checkpoint)
+    )
+    assert (failed["global_step"], saved["global_step"]) == (6, 4)
+    shapes = {key: value.shape for key, value in saved["state_dict"].items()}
+    assert {key: value.shape for key, value in failed["state_dict"].items()} == shapes
+    (moments,) = (state["state"] for state in failed["optimizer_states"])
+    assert moments[0]["exp_avg"].shape == saved["optimizer_states"][0]["state"][0]["exp_avg"].shape
+    assert {file.name for file in run.failure_folder.iterdir()} >= {"batch-0.npz", "batch-1.npz", "failure.json"}
+
+
+@MODES
+def test_only_the_first_process_writes_and_each_line_of_metrics_is_there_once(folder, sharded):
+    steps = [line["step"] for line in Run(folder / str(sharded) / "whole").metrics()]
     assert steps
     assert len(set(steps)) == len(steps)
 
 
+@MODES
+def test_run_is_continued_as_it_was_started(folder, sharded):
+    """The states of the optimiser would go to other weights."""
+    saved = Checkpoints(Run(folder / str(sharded) / "left").checkpoint, 4, None)
+    assert saved.to_continue(is_sharded=sharded) == saved.path
+    with pytest.raises(RunError, match=f"was started {'with' if sharded else 'without'} --sharded: continue it with"):
+        saved.to_continue(is_sharded=not sharded)
+
+
 def test_other_number_of_processes_is_refused_on_resume(folder, mock_stores):
-    recipe = Recipe.load(str(Run(folder / "left").recipe_file))
+    left = Run(folder / "False" / "left")
     with pytest.raises(RunError, match=r"world_size \(1, not 2\)"):
-        pretrain(recipe, {"gz-evo": mock_stores["gz-evo"]}, folder / "left", resume=True)
+        pretrain(Recipe.load(str(left.recipe_file)), {"gz-evo": mock_stores["gz-evo"]}, left.path, resume=True)
 
 
 def start(out, recipe, store, *words):
@@ -115,6 +157,15 @@ def test_command_stopped_by_sigterm_ends_both_processes_and_continues_with_the_s
         assert torch.equal(value, weights[key]), key
 
 
+def test_command_divides_the_weights_and_leaves_a_whole_model(tmp_path, folder, mock_stores):
+    process = start(tmp_path / "run", folder / "recipe.yaml", mock_stores["gz-evo"].path, "--sharded", "--json")
+    _, messages = process.communicate(timeout=300)
+    assert process.returncode == 0, messages
+    weights = Run(folder / "True" / "whole").model().encoder.state_dict()
+    for key, value in Run(tmp_path / "run").model().encoder.state_dict().items():
+        assert torch.equal(value, weights[key]), key
+
+
 def test_rank_and_number_follow_from_slurm_and_a_job_of_another_size_is_refused(monkeypatch):
     job = {
         "SLURM_STEP_NUM_TASKS": "8",
@@ -131,6 +182,18 @@ def test_rank_and_number_follow_from_slurm_and_a_job_of_another_size_is_refused(
     for given in (Processes(), Processes(4)):
         with pytest.raises(UsageError, match="8 were started"):
             given.check()
+
+
+def test_one_process_has_nothing_to_divide():
+    with pytest.raises(UsageError, match="--sharded divides a network among several processes: give --devices"):
+        Processes(is_sharded=True).check()
+
+
+def test_parameters_that_no_network_holds_cannot_be_divided():
+    objective = nn.Module()
+    objective.encoder, objective.temperature = nn.Linear(2, 2), nn.Parameter(torch.ones(()))
+    with pytest.raises(UsageError, match=r"Module has parameters of its own \(temperature\): train without --sharded"):
+        shard(objective, None)
 
 
 def test_one_process_asks_nobody(monkeypatch):

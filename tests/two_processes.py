@@ -16,12 +16,14 @@ import pytest
 import torch
 from timm.layers.norm_act import BatchNormAct2d
 from torch import distributed, nn
+from torch.distributed.device_mesh import init_device_mesh
 from torch.nn.parallel import DistributedDataParallel
 
 from astrofm.data.store import CutoutStore
 from astrofm.data.supervision import Labels
 from astrofm.distributed import any_rank, gather, rank
 from astrofm.encoders.sync_batch_norm import synchronise_batch_norm
+from astrofm.errors import TrainingError
 from astrofm.heads.classes import ClassHead, ClassHeadConfig
 from astrofm.heads.votes import VoteHeadConfig
 from astrofm.interruption import Interrupted
@@ -34,6 +36,7 @@ from astrofm.objectives.supervised import Supervised
 from astrofm.pretrain import pretrain
 from astrofm.processes import Processes
 from astrofm.recipe import Recipe
+from astrofm.sharding import shard, whole
 from astrofm.training import DDP_NAMES
 from astrofm.views.base import Views
 
@@ -102,8 +105,11 @@ class Trained(nn.Module):
         return self.result.loss
 
 
-def measured(name, views, dtype, *, together):
-    """Return gradients, state and metrics of a second step; the first fills the queue of MoCo."""
+def measured(name, views, dtype, mode):
+    """Return gradients, state and metrics of a second step; the first fills the queue of MoCo.
+
+    ``mode`` is one process alone, or two of them that hold all weights or divide them.
+    """
     torch.manual_seed(5)
     objective = OBJECTIVES[name]().train().to(dtype)
     if isinstance(objective, MoCo):
@@ -111,8 +117,12 @@ def measured(name, views, dtype, *, together):
     views = replace(views, images=tuple(images.to(dtype) for images in views.images))
     keys = set(objective.state_dict())
     trained = network = Trained(objective)
-    if together:
+    if mode != "alone":
         synchronise_batch_norm(objective, "cpu")
+    if mode == "sharded":
+        warnings.filterwarnings("ignore", message="FSDP2-wrapped module")
+        shard(objective, init_device_mesh("cpu", (2,)))
+    if mode == "whole":
         for option in DDP_NAMES:
             warnings.filterwarnings("ignore", message=f".*{option}")
         network = DistributedDataParallel(trained, find_unused_parameters=True, broadcast_buffers=False)
@@ -123,16 +133,20 @@ def measured(name, views, dtype, *, together):
     loss = network(views)
     loss.backward()
     objective.after_step(5, 10)
-    gradients = {key: value.grad for key, value in objective.named_parameters() if value.grad is not None}
-    return gradients, objective.state_dict(), {"loss": loss.detach(), **trained.result.metrics}
+    if mode == "sharded":
+        parts = sum(value.to_local().numel() for value in objective.parameters())
+        assert parts < 0.6 * sum(value.numel() for value in objective.parameters())
+    gradients = {key: whole(value.grad) for key, value in objective.named_parameters() if value.grad is not None}
+    state = {key: whole(value) for key, value in objective.state_dict().items()}
+    return gradients, state, {"loss": loss.detach(), **trained.result.metrics}
 
 
-def check_gradients(alone):
+def check_gradients(alone, mode):
     """Compare with the one process that had the whole batch."""
     far = {}
     for (name, labelled, dtype), (gradients, state, metrics) in alone.items():
         own = half(batch(labelled), rank())
-        own_gradients, own_state, own_metrics = measured(name, own, dtype, together=True)
+        own_gradients, own_state, own_metrics = measured(name, own, dtype, mode)
         assert own_gradients.keys() == gradients.keys(), name
         largest = max(float(value.abs().max()) for value in gradients.values())
         worst = max(float((own_gradients[key] - value).abs().max()) for key, value in gradients.items())
@@ -148,10 +162,10 @@ def check_gradients(alone):
     assert all(distance < (1e-6 if key[2] == torch.float64 else 2e-5) for key, distance in far.items()), far
 
 
-def check_runs(store, recipe, folder):
+def check_runs(store, recipe, folder, *, is_sharded):
     """Train whole, and with a stop that only the second process is asked for; both end with the same bits."""
     arguments = (recipe, {"gz-evo": store})
-    options = {"processes": Processes(2)}
+    options = {"processes": Processes(2, is_sharded=is_sharded)}
     whole = pretrain(*arguments, folder / "whole", **options)
     after_step = BYOL.after_step
 
@@ -171,21 +185,38 @@ def check_runs(store, recipe, folder):
     resumed = pretrain(*arguments, folder / "stopped", resume=True, **options)
     assert (whole.step, resumed.step) == (12, 12)
     assert whole.metrics == resumed.metrics or rank() == 1
+    check_failure(arguments, folder, options)
+
+
+def check_failure(arguments, folder, options):
+    """Fail on the second process alone, after the checkpoint of step 4."""
+    byol_forward = BYOL.forward
+
+    def fails_at_6(self, views, step):
+        result = byol_forward(self, views, step)
+        return replace(result, loss=result.loss * torch.nan) if step == 6 and rank() == 1 else result
+
+    BYOL.forward = fails_at_6
+    with pytest.raises(TrainingError, match=r"of step 7 is .* no update was made"):
+        pretrain(*arguments, folder / "failed", **options)
+    BYOL.forward = byol_forward
 
 
 def main():
     store, recipe, folder = map(Path, sys.argv[1:])
     cases = [(name, True) for name in OBJECTIVES] + [("hybrid-votes", False), ("hybrid-classes", False)]
     alone = {
-        (name, labelled, dtype): measured(name, batch(labelled), dtype, together=False)
+        (name, labelled, dtype): measured(name, batch(labelled), dtype, "alone")
         for name, labelled in cases
         for dtype in (torch.float32, torch.float64)
     }
     distributed.init_process_group("gloo")
     assert any_rank(rank() == 1)
     assert not any_rank(False)
-    check_runs(CutoutStore.open(store), Recipe.load(str(recipe)), folder)
-    check_gradients(alone)
+    for is_sharded in (False, True):
+        check_runs(CutoutStore.open(store), Recipe.load(str(recipe)), folder / str(is_sharded), is_sharded=is_sharded)
+    for mode in ("whole", "sharded"):
+        check_gradients(alone, mode)
     distributed.barrier()
     distributed.destroy_process_group()
 

@@ -31,6 +31,9 @@ def pretrain(
     device: Device = None,
     devices: Annotated[int, typer.Option("--devices", min=1, help="Processes on each machine, one a device.")] = 1,
     num_nodes: Annotated[int, typer.Option("--num-nodes", min=1, help="Machines, under srun or torchrun.")] = 1,
+    sharded: Annotated[
+        bool, typer.Option("--sharded", help="Divide weights and optimiser among the processes (FSDP).")
+    ] = False,
     seed: Seed = 0,
     as_json: AsJson = False,
 ) -> None:
@@ -43,7 +46,7 @@ def pretrain(
     from astrofm.processor import has_bfloat16
     from astrofm.stores import find_stores
 
-    processes = Processes(devices, num_nodes)
+    processes = Processes(devices, num_nodes, sharded)
     if processes.rank > 0:
         hush()
     recipe = chosen_recipe(config, changes, survey, is_mock=mock is not None)

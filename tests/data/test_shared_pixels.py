@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
@@ -89,6 +90,31 @@ def test_processes_that_start_together_decode_once(store, folder):
     for other in others:
         other.communicate("\n")
     assert list(folder.iterdir()) == []
+
+
+def test_two_that_see_an_empty_file_at_once_both_get_the_pixels(store, folder, reads, monkeypatch):
+    """Waiting to be alone with the file, the second would wait for as long as the first trains."""
+    both_have_looked, look, looked = threading.Barrier(2), shared_pixels._is_complete, threading.local()
+
+    def is_complete(descriptor, size):
+        answer = look(descriptor, size)
+        if not hasattr(looked, "once"):
+            looked.once = True
+            both_have_looked.wait(10)
+        return answer
+
+    monkeypatch.setattr(shared_pixels, "_is_complete", is_complete)
+    got = []
+    threads = [
+        threading.Thread(target=lambda: got.append(decode_shared(store, np.arange(30))), daemon=True) for _ in range(2)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert len(got) == 2
+    assert reads == [30]
+    assert np.array_equal(got[0][0], got[1][0], equal_nan=True)
 
 
 def test_what_a_killed_process_left_is_used_or_removed(store, folder, reads):

@@ -14,6 +14,7 @@ __all__ = ["SHARED_FOLDER", "decode_shared", "remove_abandoned"]
 
 import mmap
 import os
+import time
 import weakref
 from hashlib import sha256
 from pathlib import Path
@@ -28,6 +29,7 @@ SHARED_FOLDER = Path("/dev/shm")
 PREFIX = "astrofm-pixels-"
 COMPLETE = b"complete"
 """Last bytes of a file whose pixels are all there."""
+LOOK_AGAIN_S = 0.01
 
 Pixels = tuple[NDArray[Any], NDArray[np.bool_] | None]
 
@@ -82,6 +84,7 @@ def _attach(path: Path, size: int, store: CutoutStore, rows: NDArray[np.int64]) 
     """Return an open file that holds the pixels, with a shared lock on it; make it if there is none.
 
     A lock may be won on a file that was removed while we waited: then the name is another file's, and we begin anew.
+    Nor do we wait to be alone with a file: one who fills it while we wait holds it from then on, as long as he trains.
     """
     import fcntl
 
@@ -90,13 +93,15 @@ def _attach(path: Path, size: int, store: CutoutStore, rows: NDArray[np.int64]) 
         try:
             fcntl.flock(descriptor, fcntl.LOCK_SH)
             if not _is_complete(descriptor, size):
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 if _is_at(descriptor, path) and not _is_complete(descriptor, size):
                     remove_abandoned()
                     _fill(descriptor, size, store, rows)
                 fcntl.flock(descriptor, fcntl.LOCK_SH)
             if _is_at(descriptor, path) and _is_complete(descriptor, size):
                 return descriptor
+        except BlockingIOError:  # our own lock has gone with the attempt, so one of those who try at once succeeds
+            time.sleep(LOOK_AGAIN_S)
         except BaseException:
             if _is_at(descriptor, path):
                 path.unlink()
