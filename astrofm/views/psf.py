@@ -23,8 +23,10 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 
 from astrofm.data.units import is_per_beam
+from astrofm.errors import RecipeError
 from astrofm.views.base import PhysicalView, Sky
 from astrofm.views.gaussians import covariances, kernels, smoothed
+from astrofm.views.laws import Law
 from astrofm.views.sky import require_beam, require_flux
 
 
@@ -37,6 +39,8 @@ class PSFConfig(BaseModel):
     """Range of the full width at half maximum; the same in all bands."""
     factor: tuple[float, float] | None = None
     """Range of the full width over the cutout's own, of each band; the larger axis counts."""
+    laws: dict[str, Law] = {}
+    """Law of the full width in arcsec by band; bands are drawn one by one."""
     axis_ratio: tuple[float, float] = (1.0, 1.0)
     """Range of the minor over the major axis, which lies at any angle; what is drawn above is the major axis."""
     p: float = Field(default=0.5, ge=0, le=1)
@@ -44,8 +48,10 @@ class PSFConfig(BaseModel):
 
     @model_validator(mode="after")
     def _ranges_make_sense(self) -> Self:
-        if (self.fwhm_arcsec is None) == (self.factor is None):
-            raise ValueError("give either 'fwhm_arcsec', a range in arcsec, or 'factor', a range on the cutout's own")
+        if [self.fwhm_arcsec is None, self.factor is None, not self.laws].count(False) != 1:
+            raise ValueError(
+                "give one of 'fwhm_arcsec', a range in arcsec, 'factor', a range on the own one, or 'laws' by band"
+            )
         if self.fwhm_arcsec is not None and not 0 < self.fwhm_arcsec[0] <= self.fwhm_arcsec[1]:
             raise ValueError(f"fwhm_arcsec is a range of positive widths, got {self.fwhm_arcsec}")
         if self.factor is not None and not 1 <= self.factor[0] <= self.factor[1]:
@@ -67,25 +73,39 @@ class PSF(PhysicalView):
         self.config = config
 
     def draw(self, rng: np.random.Generator, num: int) -> NDArray[np.float32]:
-        """Draw full width (arcsec or factor; 0 where unchanged), axis ratio and angle (deg). Shape: (num, 3)."""
+        """Draw axis ratio, angle (deg) and one full width, or one for each law; 0 where unchanged.
+
+        Widths are in arcsec, or factors. Shape: (num, 3) or (num, 2 + laws).
+        """
         is_worse = rng.random(num) < self.config.p
-        width = rng.uniform(*(self.config.fwhm_arcsec or self.config.factor or (0.0, 0.0)), num)
+        given = self.config.fwhm_arcsec or self.config.factor
+        if given is not None:
+            widths = [rng.uniform(*given, num)]
+        else:
+            widths = [law.draw(rng, num) for law in self.config.laws.values()]
         ratio = rng.uniform(*self.config.axis_ratio, num)
         angle_deg = rng.uniform(0.0, 180.0, num)
-        return np.stack([np.where(is_worse, width, 0.0), ratio, angle_deg], axis=1).astype(np.float32)
+        drawn = [np.where(is_worse, width, 0.0) for width in widths]
+        return np.stack([ratio, angle_deg, *drawn], axis=1).astype(np.float32)
 
     def check(self, sky: Sky) -> None:
         """Refuse cutouts of which something is unknown that the view needs."""
         require_flux(sky, "psf")
         remedy = "let the card or the columns bmaj, bmin and pixel_scale give them, or leave the view out"
         require_beam(sky, "psf", remedy)
+        missing = [band for band in sky.bands if band not in self.config.laws]
+        if self.config.laws and missing:
+            raise RecipeError(
+                f"the view 'psf' has laws for {', '.join(self.config.laws)} and the images have {', '.join(missing)}: "
+                "give a law for each band, or 'fwhm_arcsec' or 'factor' instead"
+            )
 
     def apply(self, images: Tensor, parameters: Tensor, sky: Sky) -> tuple[Tensor, Sky]:
         """Return the images at the resolution drawn; values per beam are per larger beam now.
 
         Raises:
-            RecipeError: If the pixels are not proportional to flux, or the beam, PSF or pixel scale of a cutout is
-                unknown.
+            RecipeError: If the pixels are not proportional to flux, or the beam, PSF or pixel scale of a cutout or the
+                law of a band is unknown.
         """
         self.check(sky)
         target_arcsec, angle_deg = self._target(parameters, sky)
@@ -112,6 +132,8 @@ class PSF(PhysicalView):
 
     def _target(self, parameters: Tensor, sky: Sky) -> tuple[Tensor, Tensor]:
         """Return axes (arcsec) and angle (deg) of what was drawn. Shapes: (batch, channel, 2), (batch, channel)."""
-        width, ratio, angle_deg = (column[:, None].expand_as(sky.rms) for column in parameters.unbind(dim=1))
+        ratio, angle_deg = (column[:, None].expand_as(sky.rms) for column in parameters[:, :2].unbind(dim=1))
+        places = {band: place for place, band in enumerate(self.config.laws)}
+        width = parameters[:, [2 + places.get(band, 0) for band in sky.bands]]
         major = width if self.config.factor is None else width * sky.fwhm_arcsec[..., 0]
         return torch.stack([major, ratio * major], dim=-1), torch.where(ratio < 1, angle_deg, 0.0)

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
-from scipy.stats import kstest
+from scipy.stats import kstest, lognorm
 
 from astrofm.card import Beam
 from astrofm.data.changes.beams import beam_covariance, convolve, kernel_covariance
@@ -24,6 +24,11 @@ def psf(**config):
     return PSF(PSFConfig(**({"p": 1.0} | config)))
 
 
+def drawn(width, axis_ratio=1.0, angle_deg=0.0):
+    """Parameters of one cutout, as the view draws them."""
+    return torch.tensor([[axis_ratio, angle_deg, width]])
+
+
 def source(size, fwhm_pix, angle_deg=0.0, peak=1.0):
     """A Gaussian in the middle; its major axis lies from +y towards -x."""
     place = np.arange(size) - size // 2
@@ -37,7 +42,7 @@ def source(size, fwhm_pix, angle_deg=0.0, peak=1.0):
 
 def test_a_point_source_takes_the_width_asked_for_and_keeps_its_flux(make_sky):
     sky = make_sky(1, fwhm=(1.5, 1.5), scale=0.5)  # 3 pixels
-    out, after = psf(fwhm_arcsec=(2.5, 2.5)).apply(source(63, (3, 3)), torch.tensor([[2.5, 1.0, 0.0]]), sky)
+    out, after = psf(fwhm_arcsec=(2.5, 2.5)).apply(source(63, (3, 3)), drawn(2.5, 1.0, 0.0), sky)
     expected = source(63, (5, 5), peak=9 / 25)
     torch.testing.assert_close(out, expected, rtol=0, atol=1e-4)
     assert out.sum().item() == pytest.approx(source(63, (3, 3)).sum().item(), rel=1e-5)
@@ -47,7 +52,7 @@ def test_a_point_source_takes_the_width_asked_for_and_keeps_its_flux(make_sky):
 @pytest.mark.parametrize(("own", "target"), [((0.0, 4.0, 4.0), (35.0, 7.0, 5.0)), ((20.0, 5.0, 3.0), (0.0, 6.0, 6.0))])
 def test_a_point_source_per_beam_keeps_its_peak_and_takes_the_shape_of_the_beam(own, target, make_sky):
     sky = make_sky(1, unit="Jy/beam", fwhm=own[1:], angle=own[0])
-    parameters = torch.tensor([[target[1], target[2] / target[1], target[0]]])
+    parameters = drawn(target[1], target[2] / target[1], target[0])
     out, after = psf(fwhm_arcsec=(1, 9)).apply(source(63, own[1:], own[0]), parameters, sky)
     torch.testing.assert_close(out, source(63, target[1:], target[0]), rtol=0, atol=2e-4)
     assert after.position_angle_deg.item() == target[0]
@@ -60,7 +65,7 @@ def test_it_is_the_convolution_of_the_ingest(make_sky):
     kernel = kernel_covariance(beam_covariance(own), beam_covariance(target))
     reference = convolve(image[0].numpy(), kernel)
     sky = make_sky(1, ("TEST-g", "TEST-r"), fwhm=(4.0, 3.0), angle=20.0)
-    out, _ = psf(fwhm_arcsec=(1, 9)).apply(image, torch.tensor([[8.0, 0.75, 50.0]]), sky)
+    out, _ = psf(fwhm_arcsec=(1, 9)).apply(image, drawn(8.0, 0.75, 50.0), sky)
     inside = (..., slice(14, -14), slice(14, -14))  # beyond the edge they repeat nothing, and we the border
     np.testing.assert_allclose(out[0].numpy()[inside], reference[inside], atol=2e-4)
 
@@ -85,7 +90,7 @@ def test_kernels_are_those_of_the_ingest(own, target):
 def test_a_beam_that_does_not_fit_stays_and_so_do_its_pixels(make_sky):
     sky = make_sky(1, unit="Jy/beam", fwhm=(8.0, 2.0), rms=0.5)
     images = torch.randn(1, 1, 20, 20, generator=torch.Generator().manual_seed(0))
-    out, after = psf(fwhm_arcsec=(1, 9)).apply(images, torch.tensor([[7.0, 1.0, 0.0]]), sky)
+    out, after = psf(fwhm_arcsec=(1, 9)).apply(images, drawn(7.0, 1.0, 0.0), sky)
     assert torch.equal(out, images)
     for name in ("fwhm_arcsec", "rms", "position_angle_deg"):
         assert torch.equal(getattr(after, name), getattr(sky, name))
@@ -95,7 +100,7 @@ def test_each_channel_goes_by_its_own_psf(make_sky):
     sky = make_sky(1, ("TEST-g", "TEST-r"))
     sky = dataclasses.replace(sky, fwhm_arcsec=torch.tensor([[[5.0, 5.0], [3.0, 3.0]]]))
     images = torch.cat([source(41, (5, 5)), source(41, (3, 3))], dim=1)
-    out, after = psf(fwhm_arcsec=(4, 4)).apply(images, torch.tensor([[4.0, 1.0, 0.0]]), sky)
+    out, after = psf(fwhm_arcsec=(4, 4)).apply(images, drawn(4.0, 1.0, 0.0), sky)
     assert torch.equal(out[:, 0], images[:, 0])
     torch.testing.assert_close(out[:, 1], source(41, (4, 4), peak=9 / 16)[:, 0], rtol=0, atol=1e-4)
     assert after.fwhm_arcsec[0, :, 0].tolist() == [5.0, 4.0]
@@ -106,7 +111,7 @@ def test_each_channel_goes_by_its_own_psf(make_sky):
 def test_white_noise_falls_by_the_kernel_and_the_rms_says_so(make_sky):
     noise = torch.randn(30, 1, 96, 96, generator=torch.Generator().manual_seed(1))
     for target in (3.2, 5.0, 9.0):
-        out, sky = psf(fwhm_arcsec=(1, 9)).apply(noise, torch.tensor([[target, 1.0, 0.0]]).repeat(30, 1), make_sky(30))
+        out, sky = psf(fwhm_arcsec=(1, 9)).apply(noise, drawn(target, 1.0, 0.0).repeat(30, 1), make_sky(30))
         inside = out[..., 20:-20, 20:-20]
         assert inside.std().item() == pytest.approx(sky.rms[0, 0].item(), rel=0.03)
     # A wide kernel of standard deviation s leaves 1 / (2 sqrt(pi) s); this one has s^2 = (81 - 9) / (8 ln 2).
@@ -119,28 +124,46 @@ def test_noise_of_the_shape_of_the_beam_grows_per_larger_beam(make_sky):
     noise = torch.from_numpy(np.stack([convolve(image.numpy(), beam) for image in white]))
     noise /= noise[..., 20:-20, 20:-20].std()
     sky = make_sky(40, unit="Jy/beam", fwhm=(4.0, 4.0))
-    out, after = psf(factor=(1.5, 1.5)).apply(noise, torch.tensor([[1.5, 1.0, 0.0]]).repeat(40, 1), sky)
+    out, after = psf(factor=(1.5, 1.5)).apply(noise, drawn(1.5, 1.0, 0.0).repeat(40, 1), sky)
     assert after.rms[0, 0].item() == pytest.approx(1.5)
     assert out[..., 20:-20, 20:-20].std().item() == pytest.approx(1.5, rel=0.05)
 
 
 def test_edges_keep_their_brightness(make_sky):
-    out, _ = psf(fwhm_arcsec=(1, 99)).apply(torch.ones(1, 1, 20, 30), torch.tensor([[15.0, 0.5, 20.0]]), make_sky(1))
+    out, _ = psf(fwhm_arcsec=(1, 99)).apply(torch.ones(1, 1, 20, 30), drawn(15.0, 0.5, 20.0), make_sky(1))
     torch.testing.assert_close(out, torch.ones(1, 1, 20, 30), rtol=0, atol=1e-3)
 
 
 def test_widths_ratios_and_angles_fill_their_ranges():
-    drawn = psf(fwhm_arcsec=(2.0, 4.0), axis_ratio=(0.5, 1.0)).draw(np.random.default_rng(1), DRAWS)
-    for values, low, span in zip(drawn.T, (2.0, 0.5, 0.0), (2.0, 0.5, 180.0), strict=True):
+    parameters = psf(fwhm_arcsec=(2.0, 4.0), axis_ratio=(0.5, 1.0)).draw(np.random.default_rng(1), DRAWS)
+    for values, low, span in zip(parameters.T, (0.5, 0.0, 2.0), (0.5, 180.0, 2.0), strict=True):
         assert kstest((values - low) / span, "uniform").pvalue > 0.01
-    assert psf(factor=(1.0, 2.0)).draw(np.random.default_rng(1), DRAWS)[:, 1].min() == 1
+    assert psf(factor=(1.0, 2.0)).draw(np.random.default_rng(1), DRAWS)[:, 0].min() == 1
+
+
+def test_laws_of_the_bands_are_drawn_one_by_one_and_go_to_their_bands(make_sky):
+    law = {"law": "lognormal", "shape": 0.2109966, "loc": 0.6668, "scale": 0.8115}
+    view = psf(laws={"TEST-g": law, "TEST-r": {"law": "uniform", "low": 4.0, "high": 5.0}})
+    widths = view.draw(np.random.default_rng(1), DRAWS)[:, 2:]
+    assert kstest(widths[:, 0], lognorm(0.2109966, 0.6668, 0.8115).cdf).pvalue > 0.01
+    assert kstest(widths[:, 1] - 4.0, "uniform").pvalue > 0.01
+    assert abs(np.corrcoef(widths.T)[0, 1]) < 0.03
+    parameters = torch.tensor([[1.0, 0.0, 3.0, 4.5]])
+    _, sky = view.apply(torch.zeros(1, 2, 8, 8), parameters, make_sky(1, ("TEST-r", "TEST-g"), fwhm=(1.0, 1.0)))
+    assert sky.fwhm_arcsec[0, :, 0].tolist() == [4.5, 3.0]
+
+
+def test_band_without_a_law_is_refused(make_sky):
+    view = psf(laws={"TEST-g": {"law": "uniform", "low": 4.0, "high": 5.0}})
+    with pytest.raises(RecipeError, match="'psf' has laws for TEST-g and the images have TEST-r: give a law for each"):
+        view.check(make_sky(1, ("TEST-g", "TEST-r")))
 
 
 def test_the_target_is_drawn_for_each_cutout(make_sky):
     view = psf(factor=(1.2, 3.0))
     parameters = torch.from_numpy(view.draw(np.random.default_rng(2), 50))
     _, sky = view.apply(torch.zeros(50, 1, 16, 16), parameters, make_sky(50, fwhm=(2.5, 2.5)))
-    np.testing.assert_allclose(sky.fwhm_arcsec[:, 0, 0], 2.5 * parameters[:, 0], rtol=1e-6)
+    np.testing.assert_allclose(sky.fwhm_arcsec[:, 0, 0], 2.5 * parameters[:, 2], rtol=1e-6)
     assert len(sky.fwhm_arcsec[:, 0, 0].unique()) == 50
 
 
@@ -166,7 +189,7 @@ def test_a_row_is_by_itself_bit_for_bit(size, make_sky):
 
 
 def test_an_unknown_beam_or_scale_and_a_picture_are_refused(make_sky):
-    view, images, parameters = psf(factor=(1.0, 2.0)), torch.zeros(1, 1, 8, 8), torch.tensor([[2.0, 1.0, 0.0]])
+    view, images, parameters = psf(factor=(1.0, 2.0)), torch.zeros(1, 1, 8, 8), drawn(2.0, 1.0, 0.0)
     with pytest.raises(RecipeError, match="'psf' needs the beam or PSF, unknown of 1 of 1 cutouts: let the card"):
         view.apply(images, parameters, make_sky(1, fwhm=(float("nan"), float("nan"))))
     with pytest.raises(RecipeError, match="'psf' needs the pixel scale, unknown"):
