@@ -9,7 +9,7 @@ import pytest
 from astrofm import errors, plugins
 from astrofm.cli import main
 
-COMMANDS = ["demo", "ingest", "views", "pretrain", "transfer", "replay", "doctor", "survey", "store"]
+COMMANDS = ["demo", "ingest", "views", "pretrain", "transfer", "replay", "cite", "doctor", "survey", "store"]
 GROUPS = ["survey list", "survey info", "store info", "store verify", "store repair"]
 
 

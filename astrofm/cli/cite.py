@@ -1,0 +1,39 @@
+"""``astrofm cite``: the BibTeX of surveys, or of those a model was trained on."""
+
+from __future__ import annotations
+
+__all__ = ["cite"]
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from astrofm.cli.show import AsJson, emit, note
+from astrofm.errors import UsageError
+
+
+def cite(
+    survey: Annotated[list[str], typer.Option("--survey", help="Survey, or the path of its card; repeatable.")] = [],  # noqa: B006 - typer's way
+    model: Annotated[Path | None, typer.Option("--model", help="Run or model, for the surveys it learnt from.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print whom to cite for the data, as BibTeX; licences go to stderr."""
+    from astrofm import plugins
+    from astrofm.citation import bibtex, entries
+    from astrofm.run import find_model
+
+    if not survey and model is None:
+        raise UsageError("give --survey NAME, --model RUN, or both")
+    learnt = () if model is None else find_model(model).card.surveys
+    cards = {found.name: found.card for found in map(plugins.survey, (*survey, *learnt))}
+    text = bibtex(card.citation for card in cards.values())
+    if as_json:
+        licences = {name: {archive.name: archive.licence for archive in card.archive} for name, card in cards.items()}
+        emit({"surveys": list(cards), "keys": list(entries(text)), "bibtex": text, "licences": licences})
+        return
+    for name, card in cards.items():
+        for archive in card.archive:
+            note(f"{name}, {archive.name}: {archive.licence}")
+    sys.stdout.write(text)
