@@ -18,7 +18,7 @@ from lightning.pytorch.strategies import ModelParallelStrategy
 from torch import Tensor
 
 from astrofm.data.batch import Batch
-from astrofm.data.loader import Loader
+from astrofm.data.feeding.prefetch import Prefetch
 from astrofm.data.making.partial import make_durable
 from astrofm.distributed import largest
 from astrofm.errors import RunError
@@ -92,11 +92,11 @@ class AfterStep(Callback):
 class Watch(Callback):
     """Measures the pace, runs the probe and tells the listeners."""
 
-    def __init__(self, listeners: Sequence[Listener], probe: EpochProbe | None, loader: Loader) -> None:
+    def __init__(self, listeners: Sequence[Listener], probe: EpochProbe | None, batches: Prefetch) -> None:
         self._listeners = listeners
         self._probe = probe
-        self._steps_per_epoch = len(loader)
-        self._pace = Pace()
+        self._batches = batches
+        self._pace, self._waited_s = Pace(), 0.0
         self._learning_rate = math.nan
         self.last_metrics: dict[str, float] = {}
 
@@ -117,19 +117,18 @@ class Watch(Callback):
         self._pace = Pace()
 
     def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Batch, batch_idx: int) -> None:
-        """Note that the batch has come."""
-        self._pace.data_arrived()
-        # Before the step: after it the schedule has moved on.
+        """Note the learning rate, for after the step the schedule has moved on."""
         self._learning_rate = trainer.optimizers[0].param_groups[0]["lr"]
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Batch, batch_idx: int) -> None:
         """Tell the listeners of the step."""
         step = trainer.global_step
-        self._pace.step_done(batch.global_size)
-        epoch, within = divmod(step - 1, self._steps_per_epoch)
+        self._pace.step_done(batch.global_size, self._batches.waited_s - self._waited_s)
+        self._waited_s = self._batches.waited_s
+        epoch, within = divmod(step - 1, len(self._batches))
         metrics = numbers(pl_module.metrics)
         metrics["learning_rate"] = self._learning_rate
-        if self._probe is not None and within == self._steps_per_epoch - 1:
+        if self._probe is not None and within == len(self._batches) - 1:
             metrics.update(self._probe(epoch + 1))
             self._pace.pause()
         self.last_metrics = {**self.last_metrics, **metrics}

@@ -51,18 +51,14 @@ class Pace:
         self._all_busy = self._all_waited = 0.0
         self._mark = time.monotonic()
 
-    def data_arrived(self) -> None:
-        """Count the time since the last step as waiting."""
+    def step_done(self, num_images: int, waited_s: float) -> None:
+        """Count the time since the last step as work on this many cutouts, but for what was waited for them."""
         now = time.monotonic()
-        self._waited = self.DECAY * self._waited + now - self._mark
-        self._all_waited += now - self._mark
-        self._mark = now
-
-    def step_done(self, num_images: int) -> None:
-        """Count the time since the data came as work on this many cutouts."""
-        now = time.monotonic()
-        self._busy = self.DECAY * self._busy + now - self._mark
-        self._all_busy += now - self._mark
+        busy = max(0.0, now - self._mark - waited_s)
+        self._busy = self.DECAY * self._busy + busy
+        self._waited = self.DECAY * self._waited + waited_s
+        self._all_busy += busy
+        self._all_waited += waited_s
         self._images = self.DECAY * self._images + num_images
         self._mark = now
 

@@ -34,7 +34,7 @@ from astrofm.errors import ContractError, DataError, RecipeError
 from astrofm.parts import checked_settings
 from astrofm.recipe import Exclusion, Recipe, SurveyChoice
 from astrofm.views.base import PhysicalView, View
-from astrofm.views.pipeline import ViewPipeline
+from astrofm.views.pipeline import CoarseStart, ViewPipeline
 from astrofm.views.resample import SCALE_TOLERANCE
 from astrofm.views.sky import sky_of
 from astrofm.views.stretch import InputPlan
@@ -69,13 +69,20 @@ class Plan:
         """Number of training cutouts."""
         return sum(len(feed.rows) for feed in self.feeds)
 
-    def pipeline(self, views: Sequence[View], num_views: int, seed: int) -> ViewPipeline:
+    def pipeline(
+        self, views: Sequence[View], num_views: int, seed: int, coarse: CoarseStart | None = None
+    ) -> ViewPipeline:
         """Return the view pipeline of this plan."""
-        return make_pipeline(self.contract, self.inputs, views, num_views, seed)
+        return make_pipeline(self.contract, self.inputs, views, num_views, seed, coarse)
 
 
 def make_pipeline(
-    contract: InputContract, inputs: Mapping[str, InputPlan], views: Sequence[View], num_views: int, seed: int
+    contract: InputContract,
+    inputs: Mapping[str, InputPlan],
+    views: Sequence[View],
+    num_views: int,
+    seed: int,
+    coarse: CoarseStart | None = None,
 ) -> ViewPipeline:
     """Return the pipeline that leads some surveys to the input of a contract."""
     return ViewPipeline(
@@ -85,6 +92,7 @@ def make_pipeline(
         size_pix=contract.size_pix,
         field_of_view_arcsec=contract.window_arcsec,
         seed=seed,
+        coarse=coarse,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["PretrainResult", "build_objective", "check_parts", "needed_surveys", "pretrain"]
+__all__ = ["PretrainResult", "build_objective", "check_parts", "coarse_start", "needed_surveys", "pretrain"]
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -18,11 +18,13 @@ from torch import nn
 
 from astrofm import plugins
 from astrofm.callbacks import Checkpoints
+from astrofm.citation import bibtex
 from astrofm.data.labels import task_labels
 from astrofm.data.loader import Feed, Loader
 from astrofm.data.store import CutoutStore
 from astrofm.data.supervision import Labels
 from astrofm.encoders.build import EncoderConfig, build_encoder, embed_dim_of
+from astrofm.errors import RecipeError, RunError
 from astrofm.failure import PLAN_FILE, FailureFolder, describe_plan
 from astrofm.guards import CollapseRule
 from astrofm.listener import Listener, StepInfo
@@ -37,6 +39,7 @@ from astrofm.run import VERSIONS_FILE, Run, versions
 from astrofm.training import fit, steps_of
 from astrofm.transfer.knn import knn_error_leave_one_out
 from astrofm.transfer.tasks import find_task
+from astrofm.views.pipeline import CoarseStart
 
 LOGGED_EVERY_STEPS = 10
 
@@ -120,13 +123,13 @@ def pretrain(
         Interrupted: If a signal stopped it; ``resume`` continues.
     """
     processes.check()
+    processes.end_with_the_first()
     check_invariances(recipe)
     plan = plan_run(recipe, stores)
     views = [build_view(part) for part in recipe.views]
     check_views(views, plan)
     encoder, encoder_config = _build_encoder(recipe, plan)
     objective = build_objective(recipe.objective, encoder, recipe.training.seed, plan.labels)
-    pipeline = plan.pipeline(views, objective.num_views, recipe.training.seed)
     loader = Loader(
         plan.feeds,
         recipe.training.batch_size,
@@ -136,6 +139,9 @@ def pretrain(
         world_size=processes.world_size,
     )
     num_steps = steps_of(loader, recipe.training.max_epochs, recipe.training.max_steps)
+    coarse = coarse_start(recipe, num_steps)
+    _check_coarse(encoder, plan, coarse)
+    pipeline = plan.pipeline(views, objective.num_views, recipe.training.seed, coarse)
     probe = _probes(recipe.probes, objective, plan, stores, device)
 
     run = Run(out)
@@ -169,7 +175,7 @@ def pretrain(
     finished = card(result.step).model_copy(update={"metrics": dict(result.metrics)})
     if writes:
         encoder = run.model().encoder if processes.is_sharded else encoder  # of the last state, which has it whole
-        Model(encoder, finished).save(run.model_folder, _citations(plan))
+        Model(encoder, finished).save(run.model_folder, bibtex(feed.store.card.citation for feed in plan.feeds))
     report = PretrainResult(
         run=str(out),
         step=result.step,
@@ -197,8 +203,14 @@ class _MetricsFile:
         if probed or info.step % LOGGED_EVERY_STEPS == 0 or info.step in (1, info.num_steps):
             line = {"step": info.step, "epoch": info.epoch, **info.metrics}
             pace = {"images_per_second": round(info.images_per_second, 1), "wait_share": round(info.wait_share, 4)}
-            with self._file.open("a") as lines:
-                lines.write(json.dumps(line | pace) + "\n")
+            try:
+                with self._file.open("a") as lines:
+                    lines.write(json.dumps(line | pace) + "\n")
+            except OSError as error:
+                raise RunError(
+                    f"the metrics of step {info.step} cannot be written to {self._file} ({error.strerror or error}): "
+                    "mend that and continue the run with --resume"
+                ) from error
 
 
 def _encoder_settings(recipe: Recipe) -> EncoderConfig:
@@ -229,6 +241,31 @@ def build_objective(part: NamedPart, encoder: nn.Module, seed: int, labels: Labe
         return registered.build(settings, encoder, embed_dim_of(encoder), *known)
 
 
+def coarse_start(recipe: Recipe, num_steps: int) -> CoarseStart | None:
+    """Return what the first steps of a run of some length see; None where it is what all of them do."""
+    given = recipe.training.coarse
+    return None if given is None else CoarseStart(given.size_pix, round(given.fraction * num_steps))
+
+
+def _check_coarse(encoder: nn.Module, plan: Plan, coarse: CoarseStart | None) -> None:
+    """Refuse an encoder that takes one size alone.
+
+    Raises:
+        RecipeError: If it does not take the smaller input.
+    """
+    if coarse is None:
+        return
+    images = torch.zeros(2, plan.contract.num_channels, coarse.size_pix, coarse.size_pix)
+    try:
+        with torch.no_grad():
+            encoder.eval()(images)
+    except (AssertionError, RuntimeError, ValueError) as error:
+        raise RecipeError(
+            f"the encoder takes no input of {coarse.size_pix} px, which training.coarse asks for "
+            f"({' '.join(str(error).split())}): choose another size or encoder, or leave training.coarse out"
+        ) from error
+
+
 def _files_of_failure(run: Run, plan: Plan) -> dict[str, str]:
     """Return what goes beside a step that failed, so that it can be taken again without stores."""
     return {
@@ -254,10 +291,6 @@ def _model_card(recipe: Recipe, plan: Plan, encoder: EncoderConfig, num_steps: i
         astrofm_version=version("astrofm"),
     )
     return lambda step: card.model_copy(update={"step": step})
-
-
-def _citations(plan: Plan) -> str:
-    return "\n\n".join(dict.fromkeys(feed.store.card.citation.strip() for feed in plan.feeds)) + "\n"
 
 
 def _probes(

@@ -9,6 +9,8 @@ from __future__ import annotations
 __all__ = ["ONE_PROCESS", "Processes"]
 
 import os
+import threading
+import time
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -22,6 +24,8 @@ from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy
 from astrofm.callbacks import WholeFiles
 from astrofm.errors import UsageError
 
+LOOK_EVERY_S = 1.0
+"""Time from one look at the process that started this one to the next."""
 LONGEST_WAIT = timedelta(hours=2)
 """Time after which a process that waits for another gives up: longer than any probe, which only the first one runs."""
 
@@ -71,6 +75,15 @@ class Processes:
                 f"{started} were started: give the devices and machines of the job"
             )
 
+    def end_with_the_first(self) -> None:
+        """Let this process end when the one that started it does, however it ends.
+
+        Killed, that one cannot end the others, and on a GPU they would wait for it for hours.
+        """
+        environment = self._environment()
+        if isinstance(environment, LightningEnvironment) and environment.local_rank() > 0:
+            threading.Thread(target=_end_without, args=(os.getppid(),), daemon=True).start()
+
     def device_of(self, device: str) -> str:
         """Return the device of this process: on several GPUs each has its own."""
         environment = self._environment()
@@ -114,6 +127,13 @@ class Processes:
         if int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1:
             return SLURMEnvironment(auto_requeue=False)  # a run saves its state after SIGTERM by itself
         return LightningEnvironment() if self.world_size > 1 else None
+
+
+def _end_without(parent: int) -> None:
+    """Wait until a process is this one's parent no more, and end this one."""
+    while os.getppid() == parent:
+        time.sleep(LOOK_EVERY_S)
+    os._exit(1)
 
 
 ONE_PROCESS = Processes()

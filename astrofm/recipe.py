@@ -111,6 +111,14 @@ class DataSection(_Frozen):
         return self
 
 
+class CoarseSection(_Frozen):
+    """Fewer pixels for the same field of view while training begins."""
+
+    size_pix: int = Field(gt=0)
+    fraction: float = Field(gt=0, lt=1)
+    """Share of the steps that see them."""
+
+
 class TrainingSection(_Frozen):
     """How long, how fast, and how reproducibly."""
 
@@ -131,6 +139,8 @@ class TrainingSection(_Frozen):
     """Small batches that go through the networks one after the other and make the one batch of a step."""
     compile: bool = False
     """Whether torch.compile makes kernels of the networks: the first steps wait, and results differ by rounding."""
+    coarse: CoarseSection | None = None
+    """Smaller input while training begins, which takes less time; null: ``data.size_pix`` from the first step on."""
     collapse_spread: float = Field(default=0.1, ge=0)
     """Spread of the projection, 1 where directions are isotropic, below which it counts as collapsed; 0: never."""
     collapse_steps: int = Field(default=200, gt=0)
@@ -230,6 +240,16 @@ class Recipe(_Frozen):
             return cls.model_validate(given)
         except ValidationError as error:
             raise RecipeError(f"recipe {where}: {in_one_line(error)}") from error
+
+    @model_validator(mode="after")
+    def _coarse_is_coarser(self) -> Self:
+        coarse = self.training.coarse
+        if coarse is not None and coarse.size_pix >= self.data.size_pix:
+            raise ValueError(
+                f"training.coarse.size_pix is {coarse.size_pix}, and must be less than data.size_pix, which is "
+                f"{self.data.size_pix}"
+            )
+        return self
 
     def with_surveys(self, names: Sequence[str]) -> Self:
         """Return the recipe with other surveys; those it knows keep their splits."""

@@ -28,7 +28,7 @@ from astrofm.model import ModelCard
 from astrofm.objectives.base import Objective
 from astrofm.parts import build_view
 from astrofm.plan import make_pipeline
-from astrofm.pretrain import build_objective
+from astrofm.pretrain import build_objective, coarse_start
 from astrofm.recipe import Recipe
 from astrofm.run import CARD_KEY, OBJECTIVE_KEY, VERSIONS_FILE, Run
 from astrofm.trace import Trace
@@ -134,7 +134,8 @@ def _rebuilt(folder: Path, device: str) -> tuple[Objective, ViewPipeline]:
     arrange(objective.train(), device)
     objective.to(device)
     views = [build_view(part) for part in recipe.views]
-    return objective, make_pipeline(card.contract, inputs, views, objective.num_views, card.seed)
+    coarse = coarse_start(recipe, card.num_steps)
+    return objective, make_pipeline(card.contract, inputs, views, objective.num_views, card.seed, coarse)
 
 
 def _joined(parts: Sequence[Batch]) -> Batch:

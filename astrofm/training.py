@@ -140,7 +140,8 @@ def fit(
     module = _Module(objective, pipeline, optimizer, num_steps, layers, sender, accumulate_batches)
     guard = UpdateGuard(loader, gradient_clip_norm, failures)
     collapse_watch = CollapseWatch(collapse)
-    watch = Watch(listeners, probe, loader)
+    batches = Prefetch(loader, num_steps=num_steps, send=sender.send)
+    watch = Watch(listeners, probe, batches)
     keeper = Keeper(checkpoints)
     started = time.monotonic()
     with _quiet_lightning(), SignalWatch() as signals:
@@ -162,7 +163,7 @@ def fit(
         )
         resume_from = None if checkpoints is None else checkpoints.to_continue(is_sharded=processes.is_sharded)
         try:
-            with Prefetch(loader, num_steps=num_steps, send=sender.send) as batches, _ending_all(trainer):
+            with batches, _ending_all(trainer):
                 trainer.fit(module, train_dataloaders=batches, ckpt_path=resume_from, weights_only=True)
         except RuntimeError as error:
             if not _has_lost_another(error, processes):

@@ -184,6 +184,41 @@ def test_rank_and_number_follow_from_slurm_and_a_job_of_another_size_is_refused(
             given.check()
 
 
+CHILD = """
+import os, time
+from astrofm.processes import Processes
+Processes(2).end_with_the_first()
+print(os.getpid(), flush=True)
+time.sleep(60)
+"""
+PARENT = """
+import os, subprocess, sys
+subprocess.run([sys.executable, "-c", sys.argv[1]], env={**os.environ, "LOCAL_RANK": "1"})
+"""
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="no /proc to look for processes in")
+def test_process_ends_when_the_one_that_started_it_is_killed():
+    with subprocess.Popen([sys.executable, "-c", PARENT, CHILD], stdout=subprocess.PIPE, text=True) as parent:
+        child = int(parent.stdout.readline())
+        time.sleep(1.5)
+        assert is_alive(child)
+        parent.kill()
+        deadline = time.monotonic() + 20
+        while is_alive(child) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert not is_alive(child)
+
+
+def is_alive(pid):
+    """Whether a process runs; one that has ended may still be in the table, for its parent to read."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state != "Z"
+
+
 def test_one_process_has_nothing_to_divide():
     with pytest.raises(UsageError, match="--sharded divides a network among several processes: give --devices"):
         Processes(is_sharded=True).check()

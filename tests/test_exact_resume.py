@@ -95,6 +95,7 @@ def assert_same_end(run, other):
         ("byol", {}),
         ("hybrid", {"precision": "bf16-mixed"}),
         ("moco", {"accumulate_batches": 2, "gradient_clip_norm": 0.5}),
+        ("byol", {"coarse": {"size_pix": 16, "fraction": 0.6}}),  # the stop is before the change of size
     ],
 )
 def test_twenty_and_twenty_steps_are_forty(objective, training, recipe_of, stores, tmp_path):

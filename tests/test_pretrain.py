@@ -1,5 +1,6 @@
 """Pretraining: a stopped run continues as if nothing had happened, and no other run takes its folder."""
 
+import errno
 import json
 import os
 import signal
@@ -14,11 +15,12 @@ import torch
 
 from astrofm.data.ingest import ingest
 from astrofm.data.store import CutoutStore
-from astrofm.errors import ContractError, RunError, UsageError
+from astrofm.errors import ContractError, RecipeError, RunError, UsageError
 from astrofm.interruption import Interrupted
+from astrofm.objectives.byol import BYOL
 from astrofm.plugins import survey
 from astrofm.pretrain import needed_surveys, pretrain
-from astrofm.recipe import Recipe
+from astrofm.recipe import NamedPart, Recipe
 from astrofm.run import Run, find_model
 
 PACE = {"images_per_second", "wait_share"}
@@ -221,6 +223,47 @@ def test_changed_store_is_refused(tiny_recipe, mock_stores, tmp_path):
 
 def test_resuming_an_absent_run_starts_it(tiny_recipe, mock_stores, tmp_path):
     assert pretrain(tiny_recipe(max_steps=2), mock_stores, tmp_path / "run", resume=True).step == 2
+
+
+def test_first_part_of_a_run_sees_fewer_pixels(tiny_recipe, mock_stores, tmp_path, monkeypatch):
+    """And the probe sees all of them, as who uses the model does."""
+    sizes, forward = [], BYOL.forward
+
+    def seen(self, views, step):
+        sizes.append(views.images[0].shape[-1])
+        return forward(self, views, step)
+
+    monkeypatch.setattr(BYOL, "forward", seen)
+    recipe = tiny_recipe(max_steps=5, coarse={"size_pix": 16, "fraction": 0.5})
+    pretrain(recipe, {"gz-evo": mock_stores["gz-evo"]}, tmp_path / "run")
+    assert sizes == [16, 16, 32, 32, 32]
+    assert Run(tmp_path / "run").model().card.contract.size_pix == 32
+
+
+def test_encoder_that_takes_one_size_alone_is_told_before_the_folder_is_made(tiny_recipe, mock_stores, tmp_path):
+    recipe = tiny_recipe(coarse={"size_pix": 16, "fraction": 0.5})
+    recipe = recipe.model_copy(update={"encoder": NamedPart(name="test_vit", settings={"size_pix": 32})})
+    with pytest.raises(RecipeError, match=r"encoder takes no input of 16 px, which training\.coarse asks for \(.*32"):
+        pretrain(recipe, {"gz-evo": mock_stores["gz-evo"]}, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_full_disk_under_the_metrics_is_one_sentence_and_the_run_goes_on_later(
+    recipe, mock_stores, undisturbed, tmp_path, monkeypatch
+):
+    real, run = Path.open, Run(tmp_path / "run")
+
+    def full(path, mode="r", *arguments, **options):
+        if mode == "a" and path == run.metrics_file and len(logged(run)) == 3:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(path, mode, *arguments, **options)
+
+    monkeypatch.setattr(Path, "open", full)
+    with pytest.raises(RunError, match=r"metrics of step \d+ cannot be written to .*metrics\.jsonl \(No space left"):
+        pretrain(recipe, mock_stores, run.path)
+    monkeypatch.undo()
+    pretrain(recipe, mock_stores, run.path, resume=True)
+    assert_same_run(run, undisturbed[0])
 
 
 def test_batch_larger_than_the_data_is_refused_before_the_folder_is_made(tiny_recipe, mock_stores, tmp_path):

@@ -205,6 +205,13 @@ def test_other_surveys_replace_the_recipe_s_and_those_it_knows_keep_their_splits
     assert Recipe.load(str(file), surveys=[]).data.surveys == Recipe.load(str(file)).data.surveys
 
 
+@pytest.mark.parametrize("size", [64, 80])
+def test_coarse_start_is_coarser(file, size):
+    changes = ["data.size_pix=64", f"training.coarse={{size_pix: {size}, fraction: 0.5}}"]
+    with pytest.raises(RecipeError, match=f"training.coarse.size_pix is {size}, and must be less than data.size_pix"):
+        Recipe.load(str(file), changes)
+
+
 def test_all_surveys_have_a_weight_or_none(file):
     surveys = "data.surveys=[{name: alpha, weight: 2.0}, {name: beta%s}]"
     assert [choice.weight for choice in Recipe.load(str(file), [surveys % ", weight: 1"]).data.surveys] == [2.0, 1.0]

@@ -13,7 +13,7 @@ from astrofm.encoders.build import EncoderConfig, build_encoder
 from astrofm.home import shipped
 from astrofm.plan import plan_run
 from astrofm.pretrain import needed_surveys, pretrain
-from astrofm.recipe import Recipe
+from astrofm.recipe import Recipe, changed_keys
 from astrofm.stores import find_stores
 from astrofm.transfer.tasks import find_task
 from astrofm.view_sheet import view_sheet
@@ -71,10 +71,9 @@ def test_its_encoder_and_objective_can_be_built(recipe):
     registered.config.model_validate(recipe.objective.settings)
 
 
-@pytest.mark.parametrize("name", ["byol-rgz"])
-def test_it_starts_on_mock_data_with_views_that_differ_and_a_finite_loss(name, tmp_path):
-    changes = ["training.batch_size=8", "training.max_steps=2"]
-    recipe = Recipe.load(name, changes)
+def test_it_starts_on_mock_data_with_views_that_differ_and_a_finite_loss(recipe, tmp_path):
+    changes = ["training.batch_size=8", "training.max_steps=2", "training.precision=32-true"]
+    recipe = Recipe.load(recipe.name, changes)
     stores = find_stores(needed_surveys(recipe), mock=40)
     sheet = view_sheet(recipe, stores, num=2)
     assert all(found.difference > 0.2 for found in sheet.statistics.values())
@@ -82,6 +81,84 @@ def test_it_starts_on_mock_data_with_views_that_differ_and_a_finite_loss(name, t
     result = pretrain(recipe, stores, tmp_path / "run")
     assert result.step == 2
     assert math.isfinite(result.metrics["loss"])
+
+
+PUBLISHED = {
+    "byol-rgz": {  # rgz-optimal.yml and the code of arXiv 2305.16127; its loss is half of ours
+        "data.size_pix": 70,
+        "data.field_of_view_arcsec": pytest.approx(70 * 1.8),
+        "views.zoom": {"scale": [0.8, 1.0], "ratio": [3 / 4, 4 / 3]},
+        "views.jitter": {"brightness": 0.4, "contrast": 0.4, "p": 0.8, "clip": [0.0, 1.0]},
+        "views.blur": {"sigma": [0.1, 2.0], "p": 0.1},
+        "encoder": {"name": "resnet18", "settings": {"stem": "3x3"}},
+        "objective.settings": {"hidden_dim": 512, "out_dim": 256, "tau_start": 0.996, "tau_schedule": "constant"},
+        "training.batch_size": 1024,
+        "training.max_epochs": 500,
+        "training.optimizer.learning_rate": pytest.approx(0.2 * 1024 / 256 / 2),
+        "training.optimizer.weight_decay": pytest.approx(1.5e-6 * 2),
+        "training.optimizer.warmup_fraction": pytest.approx(10 / 500),
+        "training.optimizer.schedule": "cosine",
+        "probes.0.every_epochs": 20,
+    },
+    "hybrid-gz-evo": {  # the code of arXiv 2206.11927
+        "views.zoom": {"scale": [0.3, 0.85], "ratio": [0.8, 1.2]},
+        "views.jitter": {
+            "brightness": 0.4,
+            "contrast": 0.4,
+            "saturation": 0.4,
+            "hue": 0.1,
+            "p": 0.8,
+            "clip": [0.0, 1.0],
+        },
+        "views.grayscale": {"p": 0.3},
+        "encoder.name": "efficientnet_b0",
+        "objective.settings.head": {"kind": "votes", "dropout": 0.2, "always_drop": True},
+        "objective.settings.hidden_dim": 1024,
+        "objective.settings.out_dim": 256,
+        "objective.settings.tau_start": 0.99,
+        "objective.settings.tau_schedule": "constant",
+        "data.size_pix": 128,
+        "training.batch_size": 512,
+        "training.max_epochs": 400,
+    },
+    "supervised-votes": {  # defaults of zoobot
+        "views.zoom": {"scale": [0.7, 0.8], "ratio": [0.9, 1.1]},
+        "encoder.name": "efficientnet_b0",
+        "objective.settings.head": {"kind": "votes", "dropout": 0.2, "always_drop": True},
+    },
+    "spectral-gz1": {  # arXiv 2106.04156 and its code
+        "objective.settings": {"hidden_dim": 2048, "out_dim": 1000, "mu": 1.0},
+        "training.optimizer.momentum": 0.9,
+        "training.optimizer.weight_decay": 5e-4,
+    },
+    "moco-sdss-redshift": {  # arXiv 2101.04293
+        "data.size_pix": 64,
+        "data.field_of_view_arcsec": pytest.approx(64 * 0.396),
+        "views.shift": {"max_fraction": pytest.approx(7 / 64)},
+        "encoder": {"name": "resnet50", "settings": {"stem": "7x7-s1"}},
+    },
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_it_has_the_values_of_its_paper(name):
+    given = Recipe.load(name).model_dump(mode="json")
+    given["views"] = {part["name"]: part["settings"] for part in given["views"]}
+    for key, value in PUBLISHED[name].items():
+        found = given
+        for step in key.split("."):
+            found = found[int(step) if step.isdigit() else step]
+        assert found == value, key
+
+
+def test_the_contrastive_arm_of_the_hybrid_paper_differs_from_the_hybrid_in_the_objective_alone():
+    contrastive, hybrid = (Recipe.load(name).model_dump(mode="json") for name in ("byol-gz-evo", "hybrid-gz-evo"))
+    assert changed_keys(contrastive, hybrid) == [
+        "name",
+        "objective.name",
+        "objective.settings.head",
+        "objective.settings.weight",
+    ]
 
 
 def test_the_recipe_of_radio_galaxy_zoo_trains_on_larger_sources_alone_and_keeps_away_from_mirabest():

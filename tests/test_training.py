@@ -148,6 +148,19 @@ def test_wait_for_batches_is_measured_and_no_thread_is_left(run, loader, monkeyp
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("astrofm")]
 
 
+def test_time_to_save_and_to_probe_is_no_waiting_for_batches(run, checkpoints, monkeypatch):
+    save = lightning.Trainer.save_checkpoint
+
+    def slow(trainer, *arguments, **options):
+        time.sleep(0.3)
+        return save(trainer, *arguments, **options)
+
+    monkeypatch.setattr(lightning.Trainer, "save_checkpoint", slow)
+    result = run(Mean(), checkpoints=checkpoints, probe=lambda epoch: {"slept": time.sleep(0.3) or 0.0})
+    assert result.seconds > 1.5
+    assert result.wait_share < 0.3
+
+
 def test_batches_made_while_the_network_computes_are_not_waited_for(run, monkeypatch):
     slow = Loader.batch_at
 

@@ -9,7 +9,7 @@ step, view), and sliced for the rank: no generator state needs saving, and the r
 
 from __future__ import annotations
 
-__all__ = ["ViewPipeline"]
+__all__ = ["CoarseStart", "ViewPipeline"]
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -46,6 +46,19 @@ class _Parameters:
     reach: float
 
 
+@dataclass(frozen=True)
+class CoarseStart:
+    """The first steps of a run see the same field of view in fewer pixels.
+
+    Attributes:
+        size_pix: Side of the input in pixels.
+        num_steps: Optimiser steps that see it.
+    """
+
+    size_pix: int
+    num_steps: int
+
+
 class ViewPipeline:
     """Makes the input of a network from batches of one or several surveys.
 
@@ -57,6 +70,7 @@ class ViewPipeline:
         field_of_view_arcsec: Side of the input on the sky; None: the whole cutout, as where a cutout's pixel scale is
             unknown. Of a cutout that is not square, the longer side.
         seed: Of all random parameters.
+        coarse: Smaller input while training begins; None: none.
 
     Raises:
         PluginError: If a view's class does not go with its stage.
@@ -71,6 +85,7 @@ class ViewPipeline:
         size_pix: int,
         field_of_view_arcsec: float | None,
         seed: int,
+        coarse: CoarseStart | None = None,
     ) -> None:
         self.inputs = dict(inputs)
         self.views = tuple(views)
@@ -78,6 +93,7 @@ class ViewPipeline:
         self.size_pix = size_pix
         self.field_of_view_arcsec = field_of_view_arcsec
         self.seed = seed
+        self._coarse = coarse
         self._has_physical = any(isinstance(view, PhysicalView) for view in self.views)
         for view in self.views:
             if (view.stage is Stage.PHYSICAL) != isinstance(view, PhysicalView):
@@ -104,7 +120,7 @@ class ViewPipeline:
             DataError: If a cutout lacks what its stretch needs.
         """
         drawn = self._draw(batch, step)
-        images = self._resampled(batch, drawn, device)
+        images = self._resampled(batch, drawn, self._size_at(step), device)
         images = self._photometry(images, drawn.pixels)
         return Views(
             images=tuple(self._standardised(batch, images).unbind(0)),
@@ -129,7 +145,11 @@ class ViewPipeline:
             DataError: If a cutout lacks what its stretch needs.
         """
         unchanged = _Parameters(({},), np.tile(np.eye(3), (batch.size, 1, 1, 1)), 1.0)
-        return self._standardised(batch, self._resampled(batch, unchanged, device))[0]
+        return self._standardised(batch, self._resampled(batch, unchanged, self.size_pix, device))[0]
+
+    def _size_at(self, step: int) -> int:
+        """Return the side of the input of a step in pixels."""
+        return self.size_pix if self._coarse is None or step >= self._coarse.num_steps else self._coarse.size_pix
 
     def _draw(self, batch: Batch, step: int) -> _Parameters:
         mine = slice(batch.first, batch.first + batch.size)
@@ -156,23 +176,23 @@ class ViewPipeline:
                 images = view.apply(images.reshape(-1, *shape[2:]), parameters).reshape(shape)
         return images
 
-    def _resampled(self, batch: Batch, drawn: _Parameters, device: torch.device | str) -> Tensor:
+    def _resampled(self, batch: Batch, drawn: _Parameters, size_pix: int, device: torch.device | str) -> Tensor:
         """Return stretched and resampled views. Shape: (V, B, C, S, S)."""
-        parts = [self._share(share, drawn, device) for share in batch.shares]
+        parts = [self._share(share, drawn, size_pix, device) for share in batch.shares]
         places = np.concatenate([share.places for share in batch.shares])
         return torch.cat(parts, dim=1)[:, _tensor(np.argsort(places), device)]
 
-    def _share(self, share: Share, drawn: _Parameters, device: torch.device | str) -> Tensor:
+    def _share(self, share: Share, drawn: _Parameters, size_pix: int, device: torch.device | str) -> Tensor:
         """Return the resampled views of one store's cutouts. Shape: (V, n, C, S, S)."""
         plan = self._plan(share.survey)
         matrices = drawn.matrices[share.places]
         rms, ebv = (_tensor(share.meta[name], "cpu") if name in share.meta else None for name in ("rms", "ebv"))
-        pixels, mask = self._needed(share, plan, drawn.reach)
+        pixels, mask = self._needed(share, plan, drawn.reach, size_pix)
         images = _tensor(pixels, device)
         missing = None if mask is None else _tensor(mask, device)
         if not self._has_physical or not any(drawn.pixels):
             stretched = plan.steps(images, rms, missing, ebv)
-            return resample(stretched, self._windows(share, plan, stretched), matrices, self.size_pix)
+            return resample(stretched, self._windows(share, plan, stretched), matrices, size_pix)
         images, is_missing = fill_missing(images.float(), missing)
         # Dust that the stretch removes is removed here, once: physical views change images without it.
         images, rms = self._observed(share, plan, plan.steps.deredden(images, ebv), is_missing, drawn.pixels)
@@ -180,7 +200,7 @@ class ViewPipeline:
         stretched = stretched.reshape(self.num_views, -1, *stretched.shape[1:])
         windows = self._windows(share, plan, stretched[0])
         return torch.cat(
-            [resample(stretched[v], windows, matrices[:, v : v + 1], self.size_pix) for v in range(self.num_views)]
+            [resample(stretched[v], windows, matrices[:, v : v + 1], size_pix) for v in range(self.num_views)]
         )
 
     def _observed(
@@ -213,7 +233,7 @@ class ViewPipeline:
         return self.inputs[survey]
 
     def _needed(
-        self, share: Share, plan: InputPlan, reach: float
+        self, share: Share, plan: InputPlan, reach: float, size_pix: int
     ) -> tuple[NDArray[np.generic] | Tensor, NDArray[np.bool_] | Tensor | None]:
         """Return the central part of the cutouts that any view looks at, with its mask.
 
@@ -226,7 +246,7 @@ class ViewPipeline:
         if wanted is None or scale is None:
             return share.images, share.mask
         window = wanted / scale
-        factor = int(block_factors(np.array([window]), self.size_pix)[0])
+        factor = int(block_factors(np.array([window]), size_pix)[0])
         side = reach * window + 2 * (2 * factor + 1)
         ny, nx = share.images.shape[-2:]
         y, x = (factor * max(0, int((size - side) // 2) // factor) for size in (ny, nx))

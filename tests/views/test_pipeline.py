@@ -16,7 +16,7 @@ from astrofm.views.blur import Blur, BlurConfig
 from astrofm.views.geometry import Flip, FlipConfig, Rotate, RotateConfig, Shift, ShiftConfig, Zoom, ZoomConfig
 from astrofm.views.noise import Noise, NoiseConfig
 from astrofm.views.photometry import Jitter, JitterConfig
-from astrofm.views.pipeline import ViewPipeline
+from astrofm.views.pipeline import CoarseStart, ViewPipeline
 from astrofm.views.stretch import InputPlan
 
 
@@ -69,10 +69,11 @@ def batch_of(images, *, survey="a", first=0, global_size=None, **meta):
     return Batch((share,), np.arange(first, first + size), first, global_size or size)
 
 
-def pipeline_of(*views, size_pix=32, fov=None, num_views=1, seed=0, **plan):
+def pipeline_of(*views, size_pix=32, fov=None, num_views=1, seed=0, coarse=None, **plan):
     given = {"stretch": (), **plan}
     inputs = {survey: InputPlan(survey, **given) for survey in ("a", "b")}
-    return ViewPipeline(inputs, views, num_views=num_views, size_pix=size_pix, field_of_view_arcsec=fov, seed=seed)
+    options = {"num_views": num_views, "size_pix": size_pix, "field_of_view_arcsec": fov}
+    return ViewPipeline(inputs, views, **options, seed=seed, coarse=coarse)
 
 
 def random_images(*shape, seed=0, dtype=np.float32):
@@ -231,6 +232,22 @@ def test_views_differ_between_steps_seeds_and_branches_and_not_between_calls():
     assert torch.equal(first.images[0], again.images[0])
     for different in (later.images[0], other.images[0], first.images[1]):
         assert not torch.allclose(first.images[0], different)
+
+
+@pytest.mark.parametrize("fov", [None, 64.0])
+def test_first_steps_see_the_same_field_in_fewer_pixels_and_the_others_what_they_always_see(fov):
+    """Pixels of a whole number of input pixels, so that averaging them down is what the coarse view shows."""
+    options = {"num_views": 2, "fov": fov, "size_pix": 64, "pixel_scale_arcsec": 1.0, "has_one_scale": True}
+    batch = batch_of(random_images(4, 1, 64, 64))
+    turned = Turned(QUARTER)
+    coarse = pipeline_of(turned, coarse=CoarseStart(32, 5), **options)
+    always = pipeline_of(turned, **options)
+    for step in (0, 4):
+        expected = torch.nn.functional.avg_pool2d(always(batch, step, "cpu").images[1], 2)
+        torch.testing.assert_close(coarse(batch, step, "cpu").images[1], expected, rtol=1e-5, atol=1e-3)
+    for step in (5, 9):
+        assert torch.equal(coarse(batch, step, "cpu").images[1], always(batch, step, "cpu").images[1])
+    assert torch.equal(coarse.plain(batch, "cpu"), always.plain(batch, "cpu"))
 
 
 def test_the_global_generators_are_neither_read_nor_moved():

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 __all__ = ["Prefetch"]
 
+import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
@@ -31,6 +32,9 @@ class Prefetch:
         loader: Makes the batches; its position is used and advanced.
         num_steps: Batches from the start of the first epoch after which nothing is made; None: no end.
         send: Applied to each batch in the thread, for example to bring it to a device.
+
+    Attributes:
+        waited_s: Seconds that batches were waited for so far.
     """
 
     def __init__(
@@ -43,6 +47,7 @@ class Prefetch:
         self._windows = ThreadPoolExecutor(1, "astrofm-windows")
         self._pending: dict[Position, Future[Batch]] = {}
         self._decoding: Future[None] | None = None
+        self.waited_s = 0.0
 
     def __enter__(self) -> Self:
         return self
@@ -83,7 +88,10 @@ class Prefetch:
         for place in wanted:
             if place not in self._pending:
                 self._pending[place] = self._batches.submit(self._make, place)
-        return self._pending.pop(position).result()
+        asked = time.monotonic()
+        batch = self._pending.pop(position).result()
+        self.waited_s += time.monotonic() - asked
+        return batch
 
     def _ahead_of(self, position: Position) -> list[Position]:
         """Return a position and those that follow, over the end of the epoch but not of the run."""
