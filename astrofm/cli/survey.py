@@ -4,15 +4,21 @@ from __future__ import annotations
 
 __all__ = ["app", "doctor"]
 
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
 from astrofm.cli.show import AsJson, emit, note, progress, table, warn
+from astrofm.errors import UsageError
+
+Domain = Literal["radio", "optical"]
 
 app = typer.Typer(
-    help="List the surveys, show their cards, fetch their archives.", no_args_is_help=True, rich_markup_mode=None
+    help="List the surveys, show their cards, fetch their archives, begin a new one.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
 )
 
 
@@ -48,6 +54,55 @@ def info(
         return
     rows = [[key, _in_words(value)] for key, value in card.model_dump(mode="json", exclude_defaults=True).items()]
     table(card.title, ("fact", "value"), rows)
+
+
+@app.command("new")
+def new(
+    name: Annotated[str, typer.Argument(help="Name of the survey, for example my-survey.")],
+    domain: Annotated[Domain, typer.Option("--domain", help="Which card to begin with.")] = "radio",
+    out: Annotated[Path | None, typer.Option("--out", help="Folder of the package; default: astrofm-NAME.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write a package with a survey that works on made-up sources, for you to change."""
+    from astrofm.scaffold import new_survey
+
+    folder = out or Path(f"astrofm-{name}")
+    written = new_survey(name, folder, domain)
+    if as_json:
+        emit({"survey": name, "folder": str(folder), "files": [str(path) for path in written]})
+        return
+    for path in written:
+        note(f"written: {path}")
+    note(f"next: pip install -e {folder} && astrofm survey info {name}; then change {written[0]}")
+
+
+@app.command("check")
+def check(
+    name: Annotated[str, typer.Argument(help="Name of a survey, or path of its card.")],
+    source: Annotated[Path | None, typer.Option("--source", help="The real archive, or a part of it.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Look whether a survey keeps the contract, on mock and on given data; exit 1 if it does not."""
+    from astrofm import plugins
+    from astrofm.errors import DataError
+
+    plugins.survey(name)  # a name that is none is one sentence
+    if source is not None and not source.exists():
+        raise DataError(f"no folder or file at {source}, where the archive of {name!r} was looked for")
+    try:
+        from astrofm.testing.check import check_survey
+    except ModuleNotFoundError as error:
+        raise UsageError(f"'astrofm survey check' needs {error.name}: pip install {error.name}") from error
+    checks = check_survey(name, source)
+    failed = [found for found in checks if found.outcome == "failed"]
+    if as_json:
+        emit({"survey": name, "is_kept": not failed, "checks": [asdict(found) for found in checks]})
+    else:
+        rows = [[found.sentence, found.outcome, found.reason] for found in checks]
+        table(f"the contract of {name}", ("what must be true", "is it", "what was found"), rows)
+        note(f"{len(failed)} of {len(checks)} are not true" if failed else "the contract is kept")
+    if failed:
+        raise typer.Exit(1)
 
 
 @app.command("fetch")

@@ -10,7 +10,7 @@ from astrofm import errors, plugins
 from astrofm.cli import main
 
 COMMANDS = ["demo", "ingest", "views", "pretrain", "transfer", "replay", "cite", "doctor", "survey", "store"]
-GROUPS = ["survey list", "survey info", "store info", "store verify", "store repair"]
+GROUPS = ["survey list", "survey info", "survey new", "survey check", "store info", "store verify", "store repair"]
 
 
 def test_help_names_every_command_with_a_sentence(astrofm):

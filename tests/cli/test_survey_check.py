@@ -1,0 +1,69 @@
+import json
+
+import pytest
+
+
+def checks(astrofm, *words):
+    ended = astrofm("survey", "check", *words, "--json")
+    document = json.loads(ended.stdout)
+    assert document["is_kept"] == (ended.code == 0)
+    return ended.code, {found["sentence"]: (found["outcome"], found["reason"]) for found in document["checks"]}
+
+
+def test_survey_that_keeps_the_contract(astrofm, radio_card_folder):
+    code, found = checks(astrofm, radio_card_folder / "card.yaml", "--source", radio_card_folder / "archive")
+    assert code == 0
+    assert len(found) >= 20
+    assert {outcome for outcome, _ in found.values()} == {"passed"}
+    assert "ids are unique and there is one row for each object" in found
+    assert "a real example can be read" in found
+
+
+def test_without_data_the_sentence_about_them_is_skipped_and_says_why(astrofm, radio_card_folder):
+    code, found = checks(astrofm, radio_card_folder / "card.yaml")
+    assert code == 0
+    assert found["a real example can be read"] == ("skipped", "no real example of test-field is named")
+    table = astrofm("survey", "check", radio_card_folder / "card.yaml")
+    assert (table.code, table.stderr) == (0, "the contract is kept\n")
+    assert "splits are train val or test" in table.stdout
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence", "reason"),
+    [
+        ({"citation": "ask us"}, "the card says whom to cite and what is hard", "the citation is BibTeX"),
+        (
+            {"archive": [{"name": "images", "note": "ask us"}]},
+            "every archive has a licence and a way to get it",
+            "archive 'images' has no licence",
+        ),
+        ({"recipe": "byol-quik"}, "its recipes exist", "RecipeError: no recipe named 'byol-quik'"),
+        (
+            {"tasks": [{"name": "t", "title": "T", "column": "label", "classes": {"a": [0], "b": [0]}}]},
+            "tasks ask what the labels can answer",
+            "task 't' puts one value into two classes",
+        ),
+    ],
+)
+def test_what_is_wrong_with_a_card_is_said_in_words(astrofm, tmp_path, write_card, change, sentence, reason):
+    code, found = checks(astrofm, write_card(tmp_path / "card.yaml", **change))
+    assert code == 1
+    outcome, why = found[sentence]
+    assert outcome == "failed"
+    assert why.startswith(reason)
+
+
+def test_given_data_that_are_not_what_the_card_says_fail(astrofm, tmp_path, write_card, write_field):
+    card = write_card(tmp_path / "card.yaml", folder={"table": "other.csv"})
+    archive = write_field(tmp_path / "archive", [10.0, 11.0], [0.0, 0.0], ["train", "test"])
+    code, found = checks(astrofm, card, "--source", archive)
+    assert code == 1
+    outcome, why = found["a real example can be read"]
+    assert outcome == "failed"
+    assert "other.csv" in why
+
+
+def test_unknown_survey_and_missing_data_are_one_sentence(astrofm, radio_card_folder, tmp_path):
+    assert astrofm("survey", "check", "nvsss").sentence.startswith("no survey named 'nvsss'")
+    ended = astrofm("survey", "check", radio_card_folder / "card.yaml", "--source", tmp_path / "none")
+    assert ended.sentence.startswith(f"no folder or file at {tmp_path / 'none'}")
