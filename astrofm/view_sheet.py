@@ -266,6 +266,12 @@ def _introduction(recipe: Recipe, pipeline: ViewPipeline, plan: Plan, absent: Se
         f"Input: {pipeline.size_pix} x {pipeline.size_pix} pixels, {window}; objective {recipe.objective.name}, batch "
         f"{recipe.training.batch_size}, seed {recipe.training.seed}. The last row of an image is on top.",
     ]
+    coarse = recipe.training.coarse
+    if coarse is not None:
+        lines.append(
+            f"The first {100 * coarse.fraction:g}% of the steps see the same field in {coarse.size_pix} x "
+            f"{coarse.size_pix} pixels, which is not shown."
+        )
     if plan.is_mock:
         lines.append("The data is mock: for trying out, not for science.")
     if absent:

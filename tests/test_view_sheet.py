@@ -157,6 +157,17 @@ def test_input_that_a_run_refuses_is_drawn_and_named(radio_recipe, radio_card_fo
     assert Image.open(BytesIO(sheet.png)).size[0] > 500
 
 
+def test_fewer_pixels_to_begin_with_are_told(radio_recipe, stores, monkeypatch):
+    said = []
+    monkeypatch.setattr(module, "draw_sheet", lambda title, lines, given, facts: said.extend(lines) or b"")
+    training = radio_recipe["training"] | {"coarse": {"size_pix": 16, "fraction": 0.5}}
+    view_sheet(Recipe.parse(radio_recipe | {"training": training}, "the test"), stores, num=2)
+    assert "The first 50% of the steps see the same field in 16 x 16 pixels, which is not shown." in said
+    said.clear()
+    view_sheet(Recipe.parse(radio_recipe, "the test"), stores, num=2)
+    assert not any("fewer" in line or "which is not shown" in line for line in said)
+
+
 def test_a_batch_larger_than_the_data_is_refused_as_in_a_run(radio_recipe, stores):
     training = radio_recipe["training"] | {"batch_size": 64}
     with pytest.raises(UsageError, match="a batch of 64 is larger than the data, 24 rows"):
