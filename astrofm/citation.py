@@ -22,9 +22,9 @@ def entries(citation: str) -> dict[str, str]:
 
 
 def bibtex(citations: Iterable[str]) -> str:
-    """Return the entries of several pieces of BibTeX as one, where surveys share a paper it stands there once."""
+    """Return several pieces of BibTeX as one, each entry once; a piece without any is kept as it is."""
     together: dict[str, str] = {}
     for citation in citations:
-        for key, entry in entries(citation).items():
+        for key, entry in (entries(citation) or {citation: citation.strip()}).items():
             together.setdefault(key, entry)
     return "\n\n".join(together.values()) + "\n"

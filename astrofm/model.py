@@ -26,6 +26,7 @@ from astrofm.encoders.build import EncoderConfig, build_encoder, embed_dim_of
 from astrofm.errors import RunError, in_one_line
 
 WEIGHTS, ARCHITECTURE, CARD = "model.safetensors", "config.json", "astrofm.json"
+CITATION = "CITATION.bib"
 
 
 class ModelCard(BaseModel):
@@ -89,7 +90,7 @@ class Model:
         (partial / ARCHITECTURE).write_text(json.dumps(architecture, indent=2) + "\n")
         (partial / CARD).write_text(self.card.model_dump_json(indent=2) + "\n")
         (partial / "README.md").write_text(_readme(self.card))
-        (partial / "CITATION.bib").write_text(citation)
+        (partial / CITATION).write_text(citation)
         if folder.exists():
             shutil.rmtree(folder)
         os.replace(partial, folder)  # noqa: PTH105 - Path.replace says nothing about folders

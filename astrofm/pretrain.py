@@ -123,7 +123,6 @@ def pretrain(
         Interrupted: If a signal stopped it; ``resume`` continues.
     """
     processes.check()
-    processes.end_with_the_first()
     check_invariances(recipe)
     plan = plan_run(recipe, stores)
     views = [build_view(part) for part in recipe.views]

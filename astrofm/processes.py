@@ -24,6 +24,7 @@ from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy
 from astrofm.callbacks import WholeFiles
 from astrofm.errors import UsageError
 
+FIRST = "ASTROFM_FIRST_PROCESS"
 LOOK_EVERY_S = 1.0
 """Time from one look at the process that started this one to the next."""
 LONGEST_WAIT = timedelta(hours=2)
@@ -81,8 +82,13 @@ class Processes:
         Killed, that one cannot end the others, and on a GPU they would wait for it for hours.
         """
         environment = self._environment()
-        if isinstance(environment, LightningEnvironment) and environment.local_rank() > 0:
-            threading.Thread(target=_end_without, args=(os.getppid(),), daemon=True).start()
+        if not isinstance(environment, LightningEnvironment):
+            return
+        if environment.local_rank() == 0:
+            os.environ[FIRST] = str(os.getpid())  # it may be gone before the others have begun to watch it
+        else:
+            parent = int(os.environ.get(FIRST, os.getppid()))
+            threading.Thread(target=_end_without, args=(parent,), daemon=True).start()
 
     def device_of(self, device: str) -> str:
         """Return the device of this process: on several GPUs each has its own."""

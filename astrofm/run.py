@@ -105,7 +105,9 @@ class Run:
             state = "a finished run" if self.is_finished else "a run that can be continued with --resume"
             raise RunError(f"{self.path} already holds {state}: choose another --out")
         old = yaml.safe_load(self.recipe_file.read_text())
-        changed = changed_keys(old, yaml.safe_load(recipe.to_yaml()))
+        # What is new since the run was started has its default there.
+        whole = yaml.safe_load(Recipe.parse(old, str(self.recipe_file)).to_yaml())
+        changed = changed_keys(whole, yaml.safe_load(recipe.to_yaml()))
         if changed:
             raise RunError(
                 f"the run in {self.path} was started with another recipe (changed: {', '.join(changed)}): "

@@ -119,11 +119,13 @@ def fit(
     Raises:
         TrainingError: If loss or gradient are not finite, and no update was made from them; or if the representation
             collapsed, and the state is saved.
-        UsageError: If the batch cannot be shared equally by its small batches.
+        UsageError: If the batch cannot be shared equally by its small batches, or sharded networks are to be compiled.
         RunError: If a checkpoint cannot be written or is none of such a run, or another process ended.
         Interrupted: If SIGINT or SIGTERM arrived; the state is saved at the end of the step it arrived in. A run that
             keeps checkpoints and had taken its last step by then returns instead.
     """
+    if compiles and processes.is_sharded:
+        raise UsageError("training.compile and --sharded do not go together: leave one of them out")
     objective.train()  # Lightning keeps each module's mode, and the encoder of a loaded model is in evaluation mode
     if not processes.is_sharded:  # a part of the weights has no channels that could lie last
         arrange(objective, device)

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
 
 from astrofm.callbacks import Checkpoints
 from astrofm.errors import RunError, UsageError
@@ -19,7 +18,6 @@ from astrofm.pretrain import pretrain
 from astrofm.processes import Processes
 from astrofm.recipe import Recipe
 from astrofm.run import Run
-from astrofm.sharding import shard
 
 
 def free_port():
@@ -225,10 +223,23 @@ def test_one_process_has_nothing_to_divide():
 
 
 def test_parameters_that_no_network_holds_cannot_be_divided():
-    objective = nn.Module()
-    objective.encoder, objective.temperature = nn.Linear(2, 2), nn.Parameter(torch.ones(()))
-    with pytest.raises(UsageError, match=r"Module has parameters of its own \(temperature\): train without --sharded"):
-        shard(objective, None)
+    code = f"""
+import torch
+from torch import distributed, nn
+from torch.distributed.device_mesh import init_device_mesh
+from astrofm.errors import UsageError
+from astrofm.sharding import shard
+distributed.init_process_group("gloo", rank=0, world_size=1, init_method="tcp://127.0.0.1:{free_port()}")
+objective = nn.Module()
+objective.encoder, objective.temperature = nn.Linear(2, 2), nn.Parameter(torch.ones(()))
+objective.heads = nn.ModuleDict({{"a": nn.Linear(2, 2, bias=False)}})
+try:
+    shard(objective, init_device_mesh("cpu", (1,)))
+except UsageError as error:
+    print(error)
+"""
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert "Module has parameters that belong to none (temperature, heads.a.weight): train without --sharded" in told
 
 
 def test_one_process_asks_nobody(monkeypatch):

@@ -49,7 +49,10 @@ def recipe_of(tiny_recipe, survey, objective, seed):
     name, settings = objective
     optimizer = {"name": "adamw", "learning_rate": 2e-3, "weight_decay": 0.01, "warmup_fraction": 0.1}
     recipe = tiny_recipe(survey, batch_size=32, max_steps=300, seed=seed, optimizer=optimizer)
-    return recipe.model_copy(update={"objective": NamedPart(name=name, settings=settings)})
+    views = (
+        recipe.views if survey != "sdss-mgs" else recipe.views[:2]
+    )  # jitter takes away the colours that tell redshifts
+    return recipe.model_copy(update={"objective": NamedPart(name=name, settings=settings), "views": views})
 
 
 def features_of(encoder, recipe, survey, store, rows):

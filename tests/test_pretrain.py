@@ -242,7 +242,7 @@ def test_first_part_of_a_run_sees_fewer_pixels(tiny_recipe, mock_stores, tmp_pat
 
 def test_encoder_that_takes_one_size_alone_is_told_before_the_folder_is_made(tiny_recipe, mock_stores, tmp_path):
     recipe = tiny_recipe(coarse={"size_pix": 16, "fraction": 0.5})
-    recipe = recipe.model_copy(update={"encoder": NamedPart(name="test_vit", settings={"size_pix": 32})})
+    recipe = recipe.model_copy(update={"encoder": NamedPart(name="vit_tiny_patch16_224", settings={"size_pix": 32})})
     with pytest.raises(RecipeError, match=r"encoder takes no input of 16 px, which training\.coarse asks for \(.*32"):
         pretrain(recipe, {"gz-evo": mock_stores["gz-evo"]}, tmp_path / "run")
     assert not (tmp_path / "run").exists()

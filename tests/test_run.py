@@ -5,6 +5,7 @@ import os
 
 import pytest
 import torch
+import yaml
 
 from astrofm.errors import ContractError, RunError
 from astrofm.model import ModelCard
@@ -87,6 +88,17 @@ def test_empty_folder_is_taken(run, tiny_recipe):
     run.path.mkdir()
     run.start(tiny_recipe(), STORES, resume=False)
     assert run.recipe_file.exists()
+
+
+def test_run_of_a_version_that_knew_fewer_settings_is_continued(run, tiny_recipe):
+    recipe = tiny_recipe()
+    run.start(recipe, STORES, resume=False)
+    old = yaml.safe_load(run.recipe_file.read_text())
+    del old["training"]["compile"], old["training"]["coarse"]
+    run.recipe_file.write_text(yaml.safe_dump(old))
+    run.start(recipe, STORES, resume=True)
+    with pytest.raises(RunError, match=r"started with another recipe \(changed: training\.compile\)"):
+        run.start(tiny_recipe(compile=True), STORES, resume=True)
 
 
 def test_metrics_are_cut_back_and_a_torn_last_line_is_dropped(run):

@@ -15,13 +15,14 @@ from astrofm import training
 from astrofm.callbacks import Checkpoints
 from astrofm.data.loader import Feed, Loader
 from astrofm.encoders.build import EncoderConfig, build_encoder
-from astrofm.errors import RunError, StoreError, TrainingError
+from astrofm.errors import RunError, StoreError, TrainingError, UsageError
 from astrofm.interruption import WATCHED_SIGNALS, Interrupted
 from astrofm.model import ModelCard
 from astrofm.objectives.base import Objective, StepResult
 from astrofm.objectives.byol import BYOL, BYOLConfig
 from astrofm.optimizer import OptimizerConfig, learning_rate_factor
 from astrofm.plan import input_plan, make_contract, make_pipeline, rows_of_splits
+from astrofm.processes import Processes
 from astrofm.training import fit, steps_of
 
 OPTIMIZER = OptimizerConfig(learning_rate=1e-2, warmup_fraction=0.25)
@@ -353,6 +354,11 @@ def test_signal_in_the_last_step_is_lost_only_where_the_run_is_kept(run, checkpo
     else:
         with pytest.raises(Interrupted):
             run(Mean(), listeners=[Stop()])
+
+
+def test_compiled_networks_are_not_divided(run):
+    with pytest.raises(UsageError, match="compile and --sharded do not go together"):
+        run(Mean(), compiles=True, processes=Processes(2, is_sharded=True))
 
 
 def test_without_checkpoints_nothing_is_written(run, tmp_path, monkeypatch):

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from astrofm.cli.show import AsJson, emit, note
+from astrofm.cli.show import AsJson, emit, note, warn
 from astrofm.errors import UsageError
 
 
@@ -22,13 +22,25 @@ def cite(
     """Print whom to cite for the data, as BibTeX; licences go to stderr."""
     from astrofm import plugins
     from astrofm.citation import bibtex, entries
-    from astrofm.run import find_model
+    from astrofm.errors import UnknownNameError
+    from astrofm.model import CITATION
+    from astrofm.run import Run, find_model
 
     if not survey and model is None:
         raise UsageError("give --survey NAME, --model RUN, or both")
-    learnt = () if model is None else find_model(model).card.surveys
-    cards = {found.name: found.card for found in map(plugins.survey, (*survey, *learnt))}
-    text = bibtex(card.citation for card in cards.values())
+    cards = {found.name: found.card for found in map(plugins.survey, survey)}
+    of_model: list[str] = []
+    if model is not None:
+        files = [folder / CITATION for folder in (model, Run(model).model_folder)]
+        for name in find_model(model).card.surveys:
+            try:
+                cards[name] = plugins.survey(name).card
+            except (
+                UnknownNameError
+            ):  # of a card that is elsewhere, or a plugin that is not here: the model has its BibTeX
+                warn(f"survey {name!r} is not installed here, so its licence is not known")
+                of_model = [file.read_text(encoding="utf-8") for file in files if file.is_file()]
+    text = bibtex([*(card.citation for card in cards.values()), *of_model])
     if as_json:
         licences = {name: {archive.name: archive.licence for archive in card.archive} for name, card in cards.items()}
         emit({"surveys": list(cards), "keys": list(entries(text)), "bibtex": text, "licences": licences})

@@ -47,6 +47,7 @@ def pretrain(
     from astrofm.stores import find_stores
 
     processes = Processes(devices, num_nodes, sharded)
+    processes.end_with_the_first()
     if processes.rank > 0:
         hush()
     recipe = chosen_recipe(config, changes, survey, is_mock=mock is not None)

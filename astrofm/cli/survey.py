@@ -82,7 +82,7 @@ def check(
     source: Annotated[Path | None, typer.Option("--source", help="The real archive, or a part of it.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Look whether a survey keeps the contract, on mock and on given data; exit 1 if it does not."""
+    """Look whether a survey keeps the contract on mock data, and can read given ones; exit 1 if it does not."""
     from astrofm import plugins
     from astrofm.errors import DataError
 

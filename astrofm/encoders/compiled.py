@@ -10,6 +10,9 @@ from typing import Any
 
 from torch import Tensor, fx, nn
 
+FORCED = "force_non_lazy_backward_lowering"
+"""Setting of torch by which the backward pass is compiled with the forward pass, in versions that have it."""
+
 
 def compile_networks(objective: nn.Module) -> None:
     """Let each network of an objective be compiled when it is first called; names and values of weights stay.
@@ -34,11 +37,15 @@ class _InductorOrNone:
     def __call__(self, graph: fx.GraphModule, inputs: list[Tensor]) -> Callable[..., Any]:
         """Return what computes the graph."""
         from torch._dynamo import lookup_backend  # takes seconds, which only who compiles shall wait
+        from torch._functorch import config
 
         if self._has_failed:
             return graph.forward
+        # The backward pass is compiled now too: once it runs, what fails there ends the run.
+        at_once: dict[str, Any] = {FORCED: True} if hasattr(config, FORCED) else {}
         try:
-            compiled: Callable[..., Any] = lookup_backend("inductor")(graph, inputs)
+            with config.patch(at_once):
+                compiled: Callable[..., Any] = lookup_backend("inductor")(graph, inputs)
         except Exception as error:
             self._has_failed = True
             reason = str(error).strip().partition("\n")[0] or type(error).__name__

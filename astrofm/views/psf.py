@@ -26,7 +26,7 @@ from astrofm.data.units import is_per_beam
 from astrofm.errors import RecipeError
 from astrofm.views.base import PhysicalView, Sky
 from astrofm.views.gaussians import covariances, kernels, smoothed
-from astrofm.views.laws import Law
+from astrofm.views.laws import Law, Uniform
 from astrofm.views.sky import require_beam, require_flux
 
 
@@ -56,6 +56,10 @@ class PSFConfig(BaseModel):
             raise ValueError(f"fwhm_arcsec is a range of positive widths, got {self.fwhm_arcsec}")
         if self.factor is not None and not 1 <= self.factor[0] <= self.factor[1]:
             raise ValueError(f"factor is a range of at least 1, an image cannot be sharpened: got {self.factor}")
+        for band, law in self.laws.items():
+            least = law.low if isinstance(law, Uniform) else law.loc
+            if least < 0:
+                raise ValueError(f"the law of {band!r} gives widths down to {least:g}; they are positive")
         if not 0 < self.axis_ratio[0] <= self.axis_ratio[1] <= 1:
             raise ValueError(f"axis_ratio is a range above 0 and up to 1, got {self.axis_ratio}")
         return self

@@ -45,6 +45,20 @@ def test_surveys_of_a_model_are_cited(astrofm, tiny_recipe, mock_stores, tmp_pat
     assert entries((tmp_path / "run" / "model" / "CITATION.bib").read_text()) == own
 
 
+def test_citation_that_is_no_bibtex_is_kept():
+    assert bibtex(["please cite us", SHARED]) == f"please cite us\n\n{SHARED}\n"
+
+
+def test_model_of_a_survey_that_is_not_here_brings_its_own_bibtex(astrofm, tiny_recipe, mock_stores, tmp_path):
+    pretrain(tiny_recipe(max_steps=1), {"gz-evo": mock_stores["gz-evo"]}, tmp_path / "run")
+    card = tmp_path / "run" / "model" / "astrofm.json"
+    card.write_text(card.read_text().replace('"gz-evo"', '"not-here"'))
+    ended = astrofm("cite", "--model", tmp_path / "run")
+    assert ended.code == 0
+    assert "note: survey 'not-here' is not installed here, so its licence is not known" in ended.stderr
+    assert entries(ended.stdout) == entries(plugins.survey("gz-evo").card.citation)
+
+
 def test_without_a_survey_or_model_it_says_what_to_give(astrofm):
     ended = astrofm("cite")
     assert (ended.code, ended.sentence) == (2, "give --survey NAME, --model RUN, or both")

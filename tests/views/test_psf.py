@@ -153,6 +153,14 @@ def test_laws_of_the_bands_are_drawn_one_by_one_and_go_to_their_bands(make_sky):
     assert sky.fwhm_arcsec[0, :, 0].tolist() == [4.5, 3.0]
 
 
+@pytest.mark.parametrize(
+    "law", [{"law": "uniform", "low": -1.0, "high": 2.0}, {"shape": 1.0, "loc": -0.1, "scale": 1.0, "law": "lognormal"}]
+)
+def test_law_of_widths_that_are_negative_is_refused(law):
+    with pytest.raises(ValidationError, match="the law of 'TEST-g' gives widths down to -"):
+        psf(laws={"TEST-g": law})
+
+
 def test_band_without_a_law_is_refused(make_sky):
     view = psf(laws={"TEST-g": {"law": "uniform", "low": 4.0, "high": 5.0}})
     with pytest.raises(RecipeError, match="'psf' has laws for TEST-g and the images have TEST-r: give a law for each"):
