@@ -25,6 +25,7 @@ from astrofm.callbacks import WholeFiles
 from astrofm.errors import UsageError
 
 FIRST = "ASTROFM_FIRST_PROCESS"
+"""Variable in which the first process of a machine tells the others its number."""
 LOOK_EVERY_S = 1.0
 """Time from one look at the process that started this one to the next."""
 LONGEST_WAIT = timedelta(hours=2)
@@ -110,7 +111,7 @@ class Processes:
             sharded = ModelParallelStrategy(
                 data_parallel_size=self.world_size,
                 tensor_parallel_size=1,
-                save_distributed_checkpoint=False,  # one file of whole weights, which any number of processes can read
+                save_distributed_checkpoint=False,  # one file of whole weights, which transfer and replay can read
                 process_group_backend=backend,
                 timeout=LONGEST_WAIT,
             )

@@ -187,6 +187,16 @@ class Recipe(_Frozen):
     force: bool = False
     """Whether to run although a view destroys what the objective measures, as colour jitter does for redshifts."""
 
+    @model_validator(mode="after")
+    def _coarse_is_coarser(self) -> Self:
+        coarse = self.training.coarse
+        if coarse is not None and coarse.size_pix >= self.data.size_pix:
+            raise ValueError(
+                f"training.coarse.size_pix is {coarse.size_pix}, and must be less than data.size_pix, which is "
+                f"{self.data.size_pix}"
+            )
+        return self
+
     @classmethod
     def find(cls, name_or_path: str) -> Path:
         """Return the file of a recipe, given its path or the name of a shipped one.
@@ -240,16 +250,6 @@ class Recipe(_Frozen):
             return cls.model_validate(given)
         except ValidationError as error:
             raise RecipeError(f"recipe {where}: {in_one_line(error)}") from error
-
-    @model_validator(mode="after")
-    def _coarse_is_coarser(self) -> Self:
-        coarse = self.training.coarse
-        if coarse is not None and coarse.size_pix >= self.data.size_pix:
-            raise ValueError(
-                f"training.coarse.size_pix is {coarse.size_pix}, and must be less than data.size_pix, which is "
-                f"{self.data.size_pix}"
-            )
-        return self
 
     def with_surveys(self, names: Sequence[str]) -> Self:
         """Return the recipe with other surveys; those it knows keep their splits."""

@@ -28,7 +28,6 @@ def shard(objective: nn.Module, mesh: DeviceMesh) -> None:
     Raises:
         UsageError: If the objective has parameters outside its networks, which nothing would average.
     """
-    name = type(objective).__name__
     for module in _from_the_inside(objective):
         # Put together again for the backward pass, or a target network, which has none, would stay whole.
         fully_shard(module, mesh=mesh, reshard_after_forward=True)
@@ -37,8 +36,9 @@ def shard(objective: nn.Module, mesh: DeviceMesh) -> None:
     left = [key for key, parameter in objective.named_parameters() if not isinstance(parameter, DTensor)]
     if left:
         raise UsageError(
-            f"--sharded divides the networks of an objective, and {name} has parameters that belong to none "
-            f"({', '.join(left)}): train without --sharded, or move them into a module with a forward method"
+            f"--sharded divides the networks of an objective, and {type(objective).__name__} has parameters that "
+            f"belong to none ({', '.join(left)}): train without --sharded, or move them into a module with a forward "
+            "method"
         )
 
 

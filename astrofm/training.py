@@ -136,7 +136,9 @@ def fit(
         if probe is not None:  # its batches and mode are others, for which all would be compiled again
             probe = torch.compiler.set_stance("force_eager")(probe)
     if processes.rank > 0:
-        listeners, probe = (), probe if processes.is_sharded else None  # the first one has no whole encoder to probe
+        listeners = ()
+        if not processes.is_sharded:  # else the first one alone has no whole encoder to probe
+            probe = None
     sender = Sender(processes.device_of(device))
     _check_parts(loader, accumulate_batches)
     module = _Module(objective, pipeline, optimizer, num_steps, layers, sender, accumulate_batches)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
+import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -199,6 +200,22 @@ def tiny_recipe() -> Callable[..., Recipe]:
         return Recipe.parse(given, "made for tests")
 
     return make
+
+
+@pytest.fixture(scope="session")
+def as_installed() -> Callable[[Path], dict[str, str]]:
+    """Return ``as_installed(folder)``: write a package's metadata as pip would, return the environment of its user."""
+
+    def install(folder: Path) -> dict[str, str]:
+        project = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+        metadata = folder / f"{project['name'].replace('-', '_')}-{project['version']}.dist-info"
+        metadata.mkdir()
+        (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: 0.1.0\n")
+        points = "\n".join(f"{name} = {module}" for name, module in project["entry-points"]["astrofm"].items())
+        (metadata / "entry_points.txt").write_text(f"[astrofm]\n{points}\n")
+        return os.environ | {"PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1"}
+
+    return install
 
 
 @pytest.fixture

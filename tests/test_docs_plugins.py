@@ -1,11 +1,9 @@
 """The code of docs/plugins.md runs as it is printed."""
 
 import importlib.util
-import os
 import re
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -168,19 +166,13 @@ def test_cards_name_recipes_that_are_shipped(name):
     assert Recipe.find(card["quick_recipe"]).is_file()
 
 
-def test_the_package_passes_its_inherited_tests_once_it_is_installed(tmp_path):
+def test_the_package_passes_its_inherited_tests_once_it_is_installed(tmp_path, as_installed):
     for name in ("pyproject.toml", "astrofm_dwarfs/card.yaml", "astrofm_dwarfs/__init__.py", "tests/test_dwarfs.py"):
         written(tmp_path, name)
-    project = tomllib.loads(BLOCKS["pyproject.toml"])["project"]
-    metadata = tmp_path / f"astrofm_dwarfs-{project['version']}.dist-info"
-    metadata.mkdir()
-    (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: 0.1.0\n")
-    points = "\n".join(f"{name} = {module}" for name, module in project["entry-points"]["astrofm"].items())
-    (metadata / "entry_points.txt").write_text(f"[astrofm]\n{points}\n")
     ran = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "error", "tests"],
         cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(tmp_path), "OMP_NUM_THREADS": "1"},
+        env=as_installed(tmp_path),
         capture_output=True,
         text=True,
         check=False,

@@ -22,7 +22,6 @@ def cite(
     """Print whom to cite for the data, as BibTeX; licences go to stderr."""
     from astrofm import plugins
     from astrofm.citation import bibtex, entries
-    from astrofm.errors import UnknownNameError
     from astrofm.model import CITATION
     from astrofm.run import Run, find_model
 
@@ -31,15 +30,14 @@ def cite(
     cards = {found.name: found.card for found in map(plugins.survey, survey)}
     of_model: list[str] = []
     if model is not None:
-        files = [folder / CITATION for folder in (model, Run(model).model_folder)]
-        for name in find_model(model).card.surveys:
-            try:
-                cards[name] = plugins.survey(name).card
-            except (
-                UnknownNameError
-            ):  # of a card that is elsewhere, or a plugin that is not here: the model has its BibTeX
-                warn(f"survey {name!r} is not installed here, so its licence is not known")
-                of_model = [file.read_text(encoding="utf-8") for file in files if file.is_file()]
+        learnt = find_model(model).card.surveys
+        # A survey of a card that is elsewhere, or of a plugin that is not here: the model has its BibTeX.
+        absent = [name for name in learnt if name not in plugins.surveys()]
+        cards |= {name: plugins.survey(name).card for name in learnt if name not in absent}
+        for name in absent:
+            warn(f"survey {name!r} is not installed here, so its licence is not known")
+        files = [folder / CITATION for folder in (model, Run(model).model_folder)] if absent else []
+        of_model = [file.read_text(encoding="utf-8") for file in files if file.is_file()]
     text = bibtex([*(card.citation for card in cards.values()), *of_model])
     if as_json:
         licences = {name: {archive.name: archive.licence for archive in card.archive} for name, card in cards.items()}

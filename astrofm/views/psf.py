@@ -23,11 +23,10 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 
 from astrofm.data.units import is_per_beam
-from astrofm.errors import RecipeError
 from astrofm.views.base import PhysicalView, Sky
 from astrofm.views.gaussians import covariances, kernels, smoothed
 from astrofm.views.laws import Law, Uniform
-from astrofm.views.sky import require_beam, require_flux
+from astrofm.views.sky import require_beam, require_flux, require_laws
 
 
 class PSFConfig(BaseModel):
@@ -97,12 +96,7 @@ class PSF(PhysicalView):
         require_flux(sky, "psf")
         remedy = "let the card or the columns bmaj, bmin and pixel_scale give them, or leave the view out"
         require_beam(sky, "psf", remedy)
-        missing = [band for band in sky.bands if band not in self.config.laws]
-        if self.config.laws and missing:
-            raise RecipeError(
-                f"the view 'psf' has laws for {', '.join(self.config.laws)} and the images have {', '.join(missing)}: "
-                "give a law for each band, or 'fwhm_arcsec' or 'factor' instead"
-            )
+        require_laws(self.config.laws, sky, "psf", "laws", "'fwhm_arcsec' or 'factor'")
 
     def apply(self, images: Tensor, parameters: Tensor, sky: Sky) -> tuple[Tensor, Sky]:
         """Return the images at the resolution drawn; values per beam are per larger beam now.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["require_beam", "require_flux", "require_known", "sky_of"]
+__all__ = ["require_beam", "require_flux", "require_known", "require_laws", "sky_of"]
+
+from collections.abc import Collection
 
 import numpy as np
 import torch
@@ -89,6 +91,27 @@ def require_beam(sky: Sky, view: str, remedy: str) -> None:
     """
     require_known(sky.fwhm_arcsec, view, "beam or PSF", remedy)
     require_known(sky.pixel_scale_arcsec, view, "pixel scale", remedy)
+
+
+def require_laws(laws: Collection[str], sky: Sky, view: str, what: str, instead: str) -> None:
+    """Refuse a view that has laws by band, and none for a band of the images.
+
+    Args:
+        laws: The bands that have one; empty where the view goes by something else.
+        sky: Of the images.
+        view: Name of the view.
+        what: What the laws are of, in words.
+        instead: Settings that go without laws, in words.
+
+    Raises:
+        RecipeError: If a band has none.
+    """
+    missing = [band for band in sky.bands if band not in laws]
+    if laws and missing:
+        raise RecipeError(
+            f"the view {view!r} has {what} for {', '.join(laws)} and the images have {', '.join(missing)}: give a law "
+            f"for each band, or {instead} instead"
+        )
 
 
 def require_flux(sky: Sky, view: str) -> None:

@@ -17,12 +17,11 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 
-from astrofm.errors import RecipeError
 from astrofm.views.base import PhysicalView, Sky
 from astrofm.views.gaussians import covariances, fast_size, noise_share, transfer
 from astrofm.views.laws import Law
 from astrofm.views.noise import KEY_BITS, normal_field
-from astrofm.views.sky import require_beam, require_known
+from astrofm.views.sky import require_beam, require_known, require_laws
 
 NO_RMS = "give the catalogue a column 'rms', or 'rms_BAND' for each of several bands; FITS readers measure that of one"
 """What would work where the noise is unknown."""
@@ -76,12 +75,7 @@ class SkyNoise(PhysicalView):
     def check(self, sky: Sky) -> None:
         """Refuse cutouts of which something is unknown that the view needs."""
         require_known(sky.rms, "sky-noise", "rms", NO_RMS)
-        missing = [band for band in sky.bands if band not in self.config.rms]
-        if self.config.rms and missing:
-            raise RecipeError(
-                f"the view 'sky-noise' has an rms for {', '.join(self.config.rms)} and the images have "
-                f"{', '.join(missing)}: give a law for each band, or 'factor' instead"
-            )
+        require_laws(self.config.rms, sky, "sky-noise", "an rms", "'factor'")
         if self.config.correlated:
             require_beam(sky, "sky-noise", BEAM_REMEDY)
 

@@ -1,29 +1,16 @@
 """A new survey is a package that works at once, where Python sees it as installed."""
 
 import json
-import os
 import subprocess
 import sys
-import tomllib
 
 import pytest
 
 from astrofm import plugins
 
 
-def installed(package, module):
-    """The environment in which Python sees the package as installed: itself, and the metadata that pip would write."""
-    project = tomllib.loads((package / "pyproject.toml").read_text())["project"]
-    metadata = package / f"{module}-{project['version']}.dist-info"
-    metadata.mkdir()
-    (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: 0.1.0\n")
-    ((name, target),) = project["entry-points"]["astrofm"].items()
-    (metadata / "entry_points.txt").write_text(f"[astrofm]\n{name} = {target}\n")
-    return os.environ | {"PYTHONPATH": str(package)}
-
-
 @pytest.mark.parametrize("domain", ["radio", "optical"])
-def test_package_passes_its_own_tests_and_trains(astrofm, tmp_path, domain):
+def test_package_passes_its_own_tests_and_trains(astrofm, as_installed, tmp_path, domain):
     ended = astrofm("survey", "new", "my-field", "--domain", domain, "--out", tmp_path / "package", "--json")
     assert ended.code == 0
     document = json.loads(ended.stdout)
@@ -34,7 +21,7 @@ def test_package_passes_its_own_tests_and_trains(astrofm, tmp_path, domain):
         "pyproject.toml",
         "README.md",
     ]
-    environment = installed(tmp_path / "package", "astrofm_my_field")
+    environment = as_installed(tmp_path / "package")
     python = [sys.executable, "-m"]
     own = subprocess.run(
         [*python, "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", tmp_path / "package" / "tests"],
