@@ -40,8 +40,7 @@ class EMATarget(nn.Module):
             online: The network that was copied, after its optimiser step.
             tau: EMA coefficient; 1 leaves the target where it is.
         """
-        for target, followed in zip(self.network.parameters(), online.parameters(), strict=True):
-            target.lerp_(followed, 1.0 - tau)
+        torch._foreach_lerp_(list(self.network.parameters()), list(online.parameters()), 1.0 - tau)
 
 
 def tau_at(step: int, num_steps: int, tau_start: float, schedule: Literal["constant", "cosine"]) -> float:

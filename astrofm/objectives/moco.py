@@ -95,13 +95,17 @@ class MoCo(Objective):
         self.register_buffer("keys", torch.zeros(config.num_keys, config.out_dim))
         self.register_buffer("num_seen", torch.zeros((), dtype=torch.long))
         self._new_keys: list[Tensor] = []
+        self._num_known: int | None = None
+        self.register_load_state_dict_post_hook(  # type: ignore[no-untyped-call]  # torch leaves it untyped
+            lambda module, keys: module._forget()
+        )
 
     def forward(self, views: Views, step: int) -> StepResult:
         """Return the loss of the first view's queries among the second view's keys and the queue."""
         first, second = views.images
         embedding = self.encoder(first)
         keys = gather(self.target(second))
-        filled = self.keys[: min(int(self.num_seen), self.config.num_keys)]
+        filled = self.keys[: min(self._num_seen(), self.config.num_keys)]
         projection = self.projector(embedding)
         loss = info_nce_loss(gather(projection), keys, filled, self.config.temperature)
         self._new_keys.append(functional.normalize(keys.detach().float(), dim=1))
@@ -113,9 +117,19 @@ class MoCo(Objective):
         if self._new_keys:
             keys = torch.cat(self._new_keys)
             new = keys[-self.config.num_keys :]
-            first = int(self.num_seen) + len(keys) - len(new)
+            self._num_known = self._num_seen() + len(keys)
+            first = self._num_known - len(new)
             places = torch.arange(first, first + len(new), device=new.device) % self.config.num_keys
             self.keys[places] = new
             self.num_seen += len(keys)
             self._new_keys = []
         return {"tau": self.config.tau}
+
+    def _num_seen(self) -> int:
+        """Return ``num_seen`` as a number, for which a GPU is waited for once and not in every step."""
+        if self._num_known is None:
+            self._num_known = int(self.num_seen)
+        return self._num_known
+
+    def _forget(self) -> None:
+        self._num_known = None

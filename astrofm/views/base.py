@@ -11,6 +11,7 @@ from enum import IntEnum
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel
 from torch import Tensor
@@ -70,6 +71,35 @@ class View(ABC):
 
 class PixelView(View):
     """A view that changes pixel values of the stretched image where they are."""
+
+    def __call__(self, images: Tensor, parameters: Tensor) -> Tensor:
+        """Return the images, those that the view changes changed; the input is left as it was.
+
+        Args:
+            images: Shape: (batch, channel, y, x).
+            parameters: Rows of :meth:`draw`, on the CPU: which images to change is found there, without waiting for
+                the device. Shape: (batch, parameters).
+        """
+        is_changed = self.changes(parameters)
+        if bool(is_changed.all()):
+            return self.apply(images, parameters.to(images.device))
+        changed = images.clone()
+        if bool(is_changed.any()):
+            rows = is_changed.nonzero()[:, 0]
+            places = rows.to(images.device)
+            changed[places] = self.apply(images[places], parameters[rows].to(images.device))
+        return changed
+
+    def changes(self, parameters: Tensor) -> Tensor:
+        """Return which images :meth:`apply` is to change; the others are not handed to it and stay as they are.
+
+        Args:
+            parameters: Rows of :meth:`draw`, on the CPU. Shape: (batch, parameters).
+
+        Returns:
+            All of them, unless a view says otherwise. Shape: (batch,), bool.
+        """
+        return torch.ones(len(parameters), dtype=torch.bool)
 
     @abstractmethod
     def apply(self, images: Tensor, parameters: Tensor) -> Tensor:

@@ -49,14 +49,13 @@ class Blur(PixelView):
         sigma = rng.uniform(*self.config.sigma, (num, 1))
         return np.where(is_blurred, sigma, 0.0).astype(np.float32)
 
+    def changes(self, parameters: Tensor) -> Tensor:
+        """Return which images are blurred. Shape: (batch,), bool."""
+        return parameters[:, 0] != 0
+
     def apply(self, images: Tensor, parameters: Tensor) -> Tensor:
-        """Return the images, those with a width blurred."""
-        rows = parameters[:, 0].nonzero()[:, 0]
-        blurred = images.clone()
-        if len(rows):
-            radius = math.ceil(3.0 * self.config.sigma[1])
-            blurred[rows] = gaussian_blur(images[rows], parameters[rows, 0], radius)
-        return blurred
+        """Return the blurred images."""
+        return gaussian_blur(images, parameters[:, 0], math.ceil(3.0 * self.config.sigma[1]))
 
 
 def gaussian_blur(images: Tensor, sigma: Tensor, radius: int) -> Tensor:

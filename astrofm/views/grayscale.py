@@ -44,8 +44,12 @@ class Grayscale(PixelView):
         """Draw 1 where the colour is taken out, else 0. Shape: (num, 1)."""
         return (rng.random((num, 1)) < self.config.p).astype(np.float32)
 
+    def changes(self, parameters: Tensor) -> Tensor:
+        """Return which images are to lose their colour. Shape: (batch,), bool."""
+        return parameters[:, 0] != 0
+
     def apply(self, images: Tensor, parameters: Tensor) -> Tensor:
-        """Return the images, those with a 1 without colour.
+        """Return the images without colour.
 
         Raises:
             RecipeError: If the images have one band, or not the three that the weights are for.
@@ -58,11 +62,8 @@ class Grayscale(PixelView):
                 f"grayscale with weights bt601 takes red, green and blue and these images have {num_channels} bands: "
                 "set weights to mean"
             )
-        rows = parameters[:, 0].nonzero()[:, 0]
         weights = LUMA if self.config.weights == "bt601" else (1.0 / num_channels,) * num_channels
-        grey = torch.zeros_like(images[rows, 0])
+        grey = torch.zeros_like(images[:, 0])
         for channel, weight in enumerate(weights):
-            grey.add_(images[rows, channel], alpha=weight)
-        mixed = images.clone()
-        mixed[rows] = grey[:, None].expand(-1, num_channels, -1, -1)
-        return mixed
+            grey.add_(images[:, channel], alpha=weight)
+        return grey[:, None].expand_as(images).contiguous()

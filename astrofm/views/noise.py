@@ -58,15 +58,15 @@ class Noise(PixelView):
         key = rng.integers(0, 1 << KEY_BITS, (num, 2))
         return np.concatenate([sigma, key], axis=1).astype(np.float32)
 
+    def changes(self, parameters: Tensor) -> Tensor:
+        """Return which images are to become noisier. Shape: (batch,), bool."""
+        return parameters[:, 0] != 0
+
     def apply(self, images: Tensor, parameters: Tensor) -> Tensor:
-        """Return the images, those with a standard deviation noisier."""
-        rows = parameters[:, 0].nonzero()[:, 0]
-        noisy = images.clone()
-        if len(rows):
-            high, low = parameters[rows, 1].long(), parameters[rows, 2].long()
-            field = normal_field((high << KEY_BITS) | low, images[0].numel()).reshape(-1, *images.shape[1:])
-            noisy[rows] += parameters[rows, 0, None, None, None] * field
-        return noisy
+        """Return the noisier images."""
+        high, low = parameters[:, 1].long(), parameters[:, 2].long()
+        field = normal_field((high << KEY_BITS) | low, images[0].numel()).reshape(images.shape)
+        return images + parameters[:, 0, None, None, None] * field
 
 
 def normal_field(keys: Tensor, size: int) -> Tensor:

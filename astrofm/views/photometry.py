@@ -87,8 +87,8 @@ class Jitter(PixelView):
             offset = _mean(images) * (brightness * (1.0 - contrast))
         images = torch.addcmul(offset, images, gain)
         if self.config.hue > 0:
-            rows = parameters[:, 3].nonzero()[:, 0]
-            images[rows] = turn_hue(images[rows], parameters[rows, 3])
+            turn = parameters[:, 3]
+            images = torch.where(turn[:, None, None, None] == 0, images, turn_hue(images, turn))
         return images if self.config.clip is None else images.clamp_(*self.config.clip)
 
     def _check(self, num_channels: int) -> None:

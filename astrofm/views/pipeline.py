@@ -120,10 +120,11 @@ class ViewPipeline:
             DataError: If a cutout lacks what its stretch needs.
         """
         drawn = self._draw(batch, step)
-        images = self._resampled(batch, drawn, self._size_at(step), device)
-        images = self._photometry(images, drawn.pixels)
+        with torch.autocast(torch.device(device).type, enabled=False):  # pixels are float32, whatever the networks are
+            images = self._resampled(batch, drawn, self._size_at(step), device)
+            images = self._standardised(batch, self._photometry(images, drawn.pixels))
         return Views(
-            images=tuple(self._standardised(batch, images).unbind(0)),
+            images=tuple(images.unbind(0)),
             row_ids=_tensor(batch.row_ids, device),
             labels={name: _tensor(column, device) for name, column in batch.labels.items()},
         )
@@ -172,8 +173,8 @@ class ViewPipeline:
         shape = images.shape
         for index, view in enumerate(self.views):
             if isinstance(view, PixelView):
-                parameters = torch.cat([of_branch[index] for of_branch in pixels]).to(images.device)
-                images = view.apply(images.reshape(-1, *shape[2:]), parameters).reshape(shape)
+                parameters = torch.cat([of_branch[index] for of_branch in pixels])
+                images = view(images.reshape(-1, *shape[2:]), parameters).reshape(shape)
         return images
 
     def _resampled(self, batch: Batch, drawn: _Parameters, size_pix: int, device: torch.device | str) -> Tensor:

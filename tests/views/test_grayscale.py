@@ -25,7 +25,7 @@ def test_views_are_grey_with_the_probability_asked_for(p):
 def test_one_row_turns_grey_and_the_others_and_the_input_stay():
     images = images_of()
     before = images.clone()
-    out = Grayscale(GrayscaleConfig()).apply(images, torch.tensor([[0.0], [1.0], [0.0], [0.0]]))
+    out = Grayscale(GrayscaleConfig())(images, torch.tensor([[0.0], [1.0], [0.0], [0.0]]))
     assert torch.equal(images, before)
     assert torch.equal(out[[0, 2, 3]], images[[0, 2, 3]])
     torch.testing.assert_close(out[1], rgb_to_grayscale(images[1], num_output_channels=3))

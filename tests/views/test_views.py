@@ -50,7 +50,7 @@ def test_a_pixel_view_acts_with_its_probability(make, p):
     view = make(p)
     parameters = torch.from_numpy(view.draw(np.random.default_rng(5), DRAWS))
     images = images_of(1, 3, size=4).expand(DRAWS, 3, 4, 4)
-    has_changed = (view.apply(images, parameters) - images).abs().amax(dim=(1, 2, 3)) > 1e-9
+    has_changed = (view(images, parameters) - images).abs().amax(dim=(1, 2, 3)) > 1e-9
     spread = (p * (1 - p) / DRAWS) ** 0.5
     assert abs(has_changed.float().mean().item() - p) <= 4 * spread
 
@@ -252,8 +252,8 @@ def test_noise_is_standard_normal_and_differs_between_keys():
 def test_noise_of_a_row_does_not_depend_on_the_rows_beside_it():
     noise, images = Noise(NoiseConfig(sigma=(0.1, 0.2), p=0.5)), images_of(8)
     parameters = torch.from_numpy(noise.draw(np.random.default_rng(2), 8))
-    together = noise.apply(images, parameters)
-    apart = torch.cat([noise.apply(images[i : i + 1], parameters[i : i + 1]) for i in range(8)])
+    together = noise(images, parameters)
+    apart = torch.cat([noise(images[i : i + 1], parameters[i : i + 1]) for i in range(8)])
     assert torch.equal(together, apart)
 
 
