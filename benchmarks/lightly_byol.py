@@ -65,9 +65,9 @@ def _grey(picture: NDArray[np.uint8]) -> Image.Image:
     return Image.fromarray(picture)
 
 
-def batches(pictures: Pictures, batch_size: int) -> DataLoader[list[Tensor]]:
+def batches(pictures: Pictures, batch_size: int, workers: int = WORKERS) -> DataLoader[list[Tensor]]:
     """Return its loader; the workers stay from one epoch to the next, as it advises."""
-    return DataLoader(pictures, batch_size, shuffle=True, drop_last=True, num_workers=WORKERS, persistent_workers=True)
+    return DataLoader(pictures, batch_size, shuffle=True, drop_last=True, num_workers=workers, persistent_workers=True)
 
 
 class LightlyBYOL(nn.Module):
