@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from astrofm.cli.options import Mock, Stores
 from astrofm.cli.show import AsJson, emit, note, progress, table, warn
 from astrofm.errors import UsageError
 
@@ -103,6 +104,37 @@ def check(
         note(f"{len(failed)} of {len(checks)} are not true" if failed else "the contract is kept")
     if failed:
         raise typer.Exit(1)
+
+
+@app.command("page")
+def page(
+    names: Annotated[list[str], typer.Argument(help="Surveys, or the paths of their cards.")],
+    store: Stores = [],  # noqa: B006 - typer's way
+    mock: Mock = None,
+    out: Annotated[Path, typer.Option("--out", help="Folder of the pages.")] = Path(),
+    as_json: AsJson = False,
+) -> None:
+    """Write a page about each survey: a sheet of cutouts, and what its card says."""
+    from astrofm import plugins
+    from astrofm.report.survey_page import survey_page, survey_sheet
+    from astrofm.stores import find_stores
+
+    with progress() as listener:
+        stores = find_stores(names, store, mock=mock, listener=listener, say=note)
+    out.mkdir(parents=True, exist_ok=True)
+    written = []
+    for survey in map(plugins.survey, names):
+        found = stores[survey.name]
+        jpeg, how = survey_sheet(found)
+        caption = f"Made-up cutouts, from the survey's mock archive: {how}" if found.is_mock else how
+        text, picture = out / f"{survey.name}.md", out / f"{survey.name}.jpg"
+        picture.write_bytes(jpeg)
+        text.write_text(survey_page(survey, picture.name, caption), encoding="utf-8")
+        written += [text, picture]
+    if as_json:
+        emit({"files": [str(path) for path in written]})
+    for path in written:
+        note(f"written: {path}")
 
 
 @app.command("fetch")

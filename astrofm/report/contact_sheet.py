@@ -64,9 +64,9 @@ class Sample:
         return known
 
 
-def contact_sheet(store: CutoutStore, sample: Sample) -> tuple[list[Picture], str]:
-    """Return pictures of some cutouts of a sample, and in words how they are shown."""
-    places = np.unique(np.linspace(0, len(sample.rows) - 1, _NUM_PICTURES).round().astype(int))
+def contact_sheet(store: CutoutStore, sample: Sample, num: int = _NUM_PICTURES) -> tuple[list[Picture], str]:
+    """Return pictures of at most ``num`` cutouts of a sample, and in words how they are shown."""
+    places = np.unique(np.linspace(0, len(sample.rows) - 1, num).round().astype(int))
     rows = sample.rows[places]
     names, splits = store.catalog.column("id_str"), store.catalog.column("split")
     labels = label_texts(store)

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
-__all__ = ["GalaxyZoo1", "GalaxyZooEvo", "register_surveys"]
+__all__ = ["GalaxyZoo1", "GalaxyZooChallenge", "GalaxyZooRings", "GalaxyZooVotes", "register_surveys"]
 
 from collections.abc import Callable
 from importlib.resources import files
 
 from astrofm import Survey, hookimpl
 from astrofm_galaxyzoo.gz1 import GalaxyZoo1
-from astrofm_galaxyzoo.survey import GalaxyZooEvo
+from astrofm_galaxyzoo.gz_challenge import GalaxyZooChallenge
+from astrofm_galaxyzoo.gz_rings import GalaxyZooRings
+from astrofm_galaxyzoo.survey import GalaxyZooVotes
+
+KINDS: dict[str, type[Survey]] = {
+    "gz-evo": GalaxyZooVotes,
+    "gz1": GalaxyZoo1,
+    "gz-rings": GalaxyZooRings,
+    "gz-challenge": GalaxyZooChallenge,
+}
+"""The surveys, and what reads each; a card lies under its survey's name."""
 
 
 @hookimpl
 def register_surveys(register: Callable[[Survey], None]) -> None:
-    """Register ``gz-evo`` and ``gz1``."""
+    """Register the surveys of Galaxy Zoo."""
     cards = files(__name__) / "cards"
-    register(GalaxyZooEvo.from_yaml(cards / "gz-evo.yaml"))
-    register(GalaxyZoo1.from_yaml(cards / "gz1.yaml"))
+    for name, kind in KINDS.items():
+        register(kind.from_yaml(cards / f"{name}.yaml"))

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 __all__ = ["write_gz1_mock"]
 
-import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from astrofm.card import SurveyCard
 from astrofm.mock.optical import Galaxy, sample_galaxy
 from astrofm.mock.seeding import object_rng
 from astrofm_galaxyzoo.galaxy_pictures import Camera, galaxy_jpeg
+from astrofm_galaxyzoo.picture_table import write_picture_table
 
 CLASS_COUNTS = {0: 4645, 1: 414, 2: 436, 3: 998, 4: 56, 5: 115}
 """Galaxies of each class in the archive."""
@@ -34,10 +34,7 @@ FAINT = Camera(("g", "r", "i"), psf_fwhm_arcsec=1.43, depth=0.05)
 _GALAXY, _CLASS = 0, 1
 """Independent random streams of an object."""
 
-_SCHEMA = pa.schema(
-    [("dr7objid", pa.string()), ("class", pa.int64()), ("class_name", pa.string()), ("jpeg", pa.binary())],
-    metadata={"MOCK": "true"},
-)
+_COLUMNS = {"dr7objid": pa.string(), "class": pa.int64(), "class_name": pa.string(), "jpeg": pa.binary()}
 
 
 def write_gz1_mock(card: SurveyCard, n: int, seed: int, out: Path) -> Path:
@@ -52,11 +49,7 @@ def write_gz1_mock(card: SurveyCard, n: int, seed: int, out: Path) -> Path:
     Returns:
         ``out``.
     """
-    rows = [_row(card, seed, index) for index in range(n)]
-    out.mkdir(parents=True, exist_ok=True)
-    pq.write_table(pa.Table.from_pylist(rows, schema=_SCHEMA), out / "gz1_sdss_mock.parquet")
-    (out / "MOCK.json").write_text(json.dumps({"survey": card.name, "n": n, "seed": seed}) + "\n", encoding="utf-8")
-    return out
+    return write_picture_table(card.name, "gz1_sdss_mock.parquet", _COLUMNS, partial(_row, card), n, seed, out)
 
 
 def _row(card: SurveyCard, seed: int, index: int) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Write made-up galaxies in the archive format of Galaxy Zoo Evo: Parquet shards with JPEG images and votes."""
+"""Write made-up galaxies in the archive format of Galaxy Zoo campaigns: Parquet shards with JPEG images and votes."""
 
 from __future__ import annotations
 
@@ -45,7 +45,11 @@ _CAMPAIGNS = (
     _Campaign("-dr8", "gz_desi", Camera(("g", "r", "z"), 1.2, 2.5), 0.1),
     _Campaign("-hubble", "gz_hubble", Camera(("g", "r", "i"), 0.1, 4.0), 0.1),
     _Campaign("-candels", "gz_candels", Camera(("g", "r", "z"), 0.15, 4.0), 0.05),
+    # The made-up sky ends at z: its reddest bands stand for Y, J and K.
+    _Campaign("-ukidss", "gz_ukidss", Camera(("r", "i", "z"), 0.9, 1.0), 0.5),
+    _Campaign("-cd", "gz_cosmic_dawn", Camera(("g", "r", "i"), 0.7, 5.0), 0.5),
 )
+_WITHOUT_ENDING = _Campaign("", "gz_desi", Camera(("g", "r", "z"), 1.2, 2.5), 1.0)
 
 
 def write_mock(survey: str, schema: VoteSchema, n: int, seed: int, out: Path) -> Path:
@@ -74,7 +78,7 @@ def write_mock(survey: str, schema: VoteSchema, n: int, seed: int, out: Path) ->
 def _galaxy_row(survey: str, schema: VoteSchema, seed: int, index: int) -> dict[str, Any]:
     galaxy_rng, sky_rng = object_rng(seed, index), object_rng(seed, index, SKY_STREAM)
     galaxy = sample_galaxy(galaxy_rng)
-    campaigns = [c for c in _CAMPAIGNS if any(question.name.endswith(c.suffix) for question in schema.questions)]
+    campaigns = _campaigns_of(schema)
     share = np.array([campaign.share for campaign in campaigns])
     campaign = campaigns[int(sky_rng.choice(len(campaigns), p=share / share.sum()))]
     id_str = f"mock-{survey}-{seed}-{index:06d}"
@@ -89,6 +93,12 @@ def _galaxy_row(survey: str, schema: VoteSchema, seed: int, index: int) -> dict[
     }
     asked = [question for question in schema.questions if question.name.endswith(campaign.suffix)]
     return row | _votes(galaxy, asked, object_rng(seed, index, VOTE_STREAM))
+
+
+def _campaigns_of(schema: VoteSchema) -> list[_Campaign]:
+    """Return the campaigns that ask the questions of a schema."""
+    found = [c for c in _CAMPAIGNS if any(question.name.endswith(c.suffix) for question in schema.questions)]
+    return found or [_WITHOUT_ENDING]
 
 
 def _votes(galaxy: Galaxy, questions: list[Question], rng: np.random.Generator) -> dict[str, int | float]:

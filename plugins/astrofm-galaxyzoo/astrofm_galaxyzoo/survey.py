@@ -1,11 +1,11 @@
-"""The survey ``gz-evo``: its archive is a folder of Parquet shards with JPEG images and vote counts.
+"""The surveys with volunteers' votes: archives of Parquet shards with JPEG images and vote counts.
 
-The core reads it by the ``pictures`` section of the card; what is left is a mock with the columns of the archive.
+The core reads them by the ``pictures`` section of their cards; what is left is a mock with the columns of the archive.
 """
 
 from __future__ import annotations
 
-__all__ = ["GalaxyZooEvo"]
+__all__ = ["GalaxyZooVotes"]
 
 from pathlib import Path
 
@@ -15,8 +15,8 @@ from astrofm.schema import VoteSchema
 from astrofm.survey import Survey
 
 
-class GalaxyZooEvo(Survey):
-    """Galaxy Zoo Evo as published on the Hugging Face Hub."""
+class GalaxyZooVotes(Survey):
+    """One campaign of Galaxy Zoo, or several together as in Galaxy Zoo Evo."""
 
     votes: VoteSchema
 

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from astrofm_galaxyzoo import GalaxyZooEvo
+from astrofm_galaxyzoo import GalaxyZooVotes
 from PIL import Image
 
 from astrofm import Rejected, VoteSchema, plugins
@@ -49,7 +49,7 @@ def opened(folder, shards, **changes):
         }
         columns = {key: value for key, value in (columns | changes).items() if value is not None}
         pq.write_table(pa.table(columns), folder / "data" / name, row_group_size=2)
-    survey = GalaxyZooEvo(plugins.survey("gz-evo").card, SCHEMA)
+    survey = GalaxyZooVotes(plugins.survey("gz-evo").card, SCHEMA)
     source = find_source(survey.card, folder)
     return survey, source, survey.catalog(source)
 
@@ -91,4 +91,4 @@ def test_pictures_are_resized_to_the_product(tmp_path):
 
 def test_a_card_without_a_vote_schema_is_refused():
     with pytest.raises(RecipeError, match="names no vote schema"):
-        GalaxyZooEvo(plugins.survey("gz-evo").card)
+        GalaxyZooVotes(plugins.survey("gz-evo").card)

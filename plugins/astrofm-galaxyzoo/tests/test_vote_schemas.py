@@ -16,9 +16,22 @@ PUBLISHED = {
     "gz-hubble-v0.1": "gz_hubble (as in GZ-Evo v0.1, with clump-count)",
     "gz-hubble-v1": "gz_hubble (HEAD, clump-count removed 2024-08-27)",
     "gz-candels-v0.1": "gz_candels (as in GZ-Evo v0.1, with clump-count)",
+    "gz-hubble-v2": "gz_hubble_v2 (HEAD)",
     "gz-candels-v1": "gz_candels (HEAD, clump-count removed 2024-08-27)",
+    "gz-ukidss": "gz_ukidss",
+    "gz-cosmic-dawn": "gz_cosmic_dawn",
+    "gz-desi": "gz_desi",
+    "gz-rings": "gz_rings",
 }
-SIZES = {"gz-evo-v0.1": (65, 206), "gz-evo-v1": (63, 194), "gz2": (10, 30), "gz-decals-dr12": (10, 30)}
+SIZES = {
+    "gz-evo-v0.1": (65, 206),
+    "gz-evo-v1": (63, 194),
+    "gz-evo-v2": (60, 188),
+    "gz2": (10, 30),
+    "gz-decals-dr12": (10, 30),
+}
+CANDELS = {"v0.1": "v0.1", "v1": "v1", "v2": "v1"}
+"""Version of the questions of CANDELS in each version of Galaxy Zoo Evo."""
 
 
 def schema_named(name):
@@ -61,10 +74,10 @@ def test_campaigns_have_the_published_answers_and_decision_tree(published, name)
     assert found == wanted
 
 
-@pytest.mark.parametrize("version", ["v0.1", "v1"])
+@pytest.mark.parametrize("version", ["v0.1", "v1", "v2"])
 def test_gz_evo_is_its_campaigns_together(version):
     campaigns = ["gz-decals-dr12", "gz-decals-dr5", "gz-decals-dr8", "gz2"]
-    campaigns += [f"gz-candels-{version}", f"gz-hubble-{version}"]
+    campaigns += [f"gz-candels-{CANDELS[version]}", f"gz-hubble-{version}"]
     together = [question for name in campaigns for question in schema_named(name).questions]
     assert sorted(together, key=lambda q: q.name) == sorted(
         schema_named(f"gz-evo-{version}").questions, key=lambda q: q.name
@@ -75,3 +88,12 @@ def test_only_the_clump_counts_left_between_the_versions():
     old, new = ({question.name for question in schema_named(name).questions} for name in ("gz-evo-v0.1", "gz-evo-v1"))
     assert old - new == {"clump-count-hubble", "clump-count-candels"}
     assert new <= old
+
+
+def test_v2_asks_hubble_without_clumps():
+    """Its disk questions follow smooth or featured at once."""
+    schema = schema_named("gz-evo-v2")
+    assert not [
+        question.name for question in schema.questions if "clump" in question.name and "hubble" in question.name
+    ]
+    assert schema.question("disk-edge-on-hubble").asked_after == "smooth-or-featured-hubble_features"
