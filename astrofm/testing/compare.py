@@ -1,16 +1,28 @@
-"""Take what a reader yields apart, and compare two readings."""
+"""Take what a reader yields apart, compare two readings, and compare one with what the card says."""
 
 from __future__ import annotations
 
-__all__ = ["assert_same_cutouts", "facts_of", "images_of", "one_by_one"]
+__all__ = [
+    "assert_fits_product",
+    "assert_labels_are_known",
+    "assert_lies_as_the_card_says",
+    "assert_on_the_sky",
+    "assert_same_cutouts",
+    "facts_of",
+    "images_of",
+    "one_by_one",
+]
 
 from collections.abc import Iterable
 
 import numpy as np
+from astropy.wcs.utils import proj_plane_pixel_scales
 from numpy.typing import NDArray
 
-from astrofm.card import Fact, SurveyCard
+from astrofm.card import ClassTask, Fact, Product, SurveyCard
+from astrofm.data.catalog import Catalog
 from astrofm.data.cutouts import Cutout, CutoutBatch, Rejected
+from astrofm.data.units import unit_factor
 
 
 def facts_of(card: SurveyCard) -> list[tuple[str, Fact[object]]]:
@@ -45,3 +57,64 @@ def assert_same_cutouts(found: list[Cutout | Rejected], wanted: list[Cutout | Re
         if isinstance(first, Cutout) and isinstance(second, Cutout):
             np.testing.assert_array_equal(first.image, second.image)
             assert first.unit == second.unit
+
+
+def assert_on_the_sky(catalog: Catalog) -> None:
+    """Look at the positions of a survey that publishes any; of a row they may be unknown."""
+    ra, dec = catalog.column("ra"), catalog.column("dec")
+    is_known = np.isfinite(ra) & np.isfinite(dec)
+    assert (is_known == (np.isfinite(ra) | np.isfinite(dec))).all(), "some rows have one coordinate alone"
+    assert ((ra[is_known] >= 0) & (ra[is_known] < 360)).all(), "right ascensions are not in [0, 360) degrees"
+    assert (np.abs(dec[is_known]) <= 90).all(), "declinations are beyond 90 degrees"
+
+
+def assert_labels_are_known(card: SurveyCard, catalog: Catalog) -> None:
+    """Look for labels that the card has no name for, and for tasks that no row belongs to."""
+    if card.label_names:
+        unknown = set(catalog.column("label").tolist()) - {-1, *card.label_names}
+        assert not unknown, f"the card names no label {sorted(unknown)[0]!r}"
+    for task in card.tasks:
+        if isinstance(task, ClassTask):
+            accepted = {str(value) for values in task.classes.values() for value in values}
+            found = {str(value) for value in catalog.column(task.column)}
+            assert found & accepted, f"no row belongs to task {task.name!r}"
+
+
+def assert_fits_product(product: Product, cutout: Cutout) -> None:
+    """Compare type, bands, unit and mask of a cutout with its product."""
+    assert cutout.image.dtype == np.dtype(product.dtype), f"pixels are {cutout.image.dtype}, not {product.dtype}"
+    assert cutout.image.ndim == 3, "images are (band, y, x)"
+    assert cutout.image.shape[0] == product.shape[0], f"{cutout.image.shape[0]} bands, not {product.shape[0]}"
+    assert unit_factor(cutout.unit, product.unit) == 1.0, f"{cutout.unit!r} is not {product.unit!r}"
+    assert cutout.mask is None or cutout.mask.shape == cutout.image.shape[1:], "the mask has another size"
+
+
+def assert_lies_as_the_card_says(
+    card: SurveyCard, pixel_scale_arcsec: float | None, cutout: Cutout, ra: float, dec: float
+) -> None:
+    """Compare orientation, scale and place of a cutout that has a WCS with the card and the catalogue.
+
+    Args:
+        card: Says how it is turned.
+        pixel_scale_arcsec: Of the product; None where it varies or is unknown.
+        cutout: With or without a WCS.
+        ra: Of its row, in degrees; NaN where unknown.
+        dec: Likewise.
+    """
+    if cutout.wcs is None or not cutout.wcs.has_celestial:
+        return
+    ny, nx = cutout.image.shape[1:]
+    centre = cutout.wcs.pixel_to_world(nx // 2, ny // 2)
+    found = 3600.0 * proj_plane_pixel_scales(cutout.wcs)
+    if card.orientation.startswith("North up, East left"):
+        above = cutout.wcs.pixel_to_world(nx // 2, ny // 2 + 1)
+        left = cutout.wcs.pixel_to_world(nx // 2 - 1, ny // 2)
+        assert np.cos(centre.position_angle(above).rad) > 0.99, "y does not increase to the North"
+        assert np.sin(centre.position_angle(left).rad) > 0.99, "x does not decrease to the East"
+    if pixel_scale_arcsec is not None:
+        assert np.allclose(found, pixel_scale_arcsec, rtol=0.01), (
+            f"pixels are {found[0]:.4g} arcsec wide, not {pixel_scale_arcsec:g} as the card says"
+        )
+    if np.isfinite(ra):
+        offset_arcsec = centre.separation(type(centre)(ra, dec, unit="deg")).arcsec
+        assert offset_arcsec < 0.25 * found[0] * nx, "the catalogue position is not near the middle"

@@ -67,3 +67,36 @@ def test_unknown_survey_and_missing_data_are_one_sentence(astrofm, radio_card_fo
     assert astrofm("survey", "check", "nvsss").sentence.startswith("no survey named 'nvsss'")
     ended = astrofm("survey", "check", radio_card_folder / "card.yaml", "--source", tmp_path / "none")
     assert ended.sentence.startswith(f"no folder or file at {tmp_path / 'none'}")
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence", "reason"),
+    [
+        ({"label_names": {0: "one"}}, "ids positions and labels", "the card names no label 1"),
+        (
+            {"tasks": [{"name": "t", "title": "T", "column": "label", "classes": {"a": [7], "b": [8]}}]},
+            "ids positions and labels",
+            "no row belongs to task 't'",
+        ),
+    ],
+)
+def test_given_labels_that_the_card_does_not_know_are_named(
+    astrofm, tmp_path, write_card, write_field, change, sentence, reason
+):
+    card = write_card(tmp_path / "card.yaml", **change)
+    archive = write_field(tmp_path / "archive", [10.0, 11.0, 12.0], [0.0] * 3, ["train", "train", "test"])
+    code, found = checks(astrofm, card, "--source", archive)
+    assert code == 1
+    ((outcome, why),) = (said for name, said in found.items() if name.startswith(sentence))
+    assert (outcome, why.partition("\n")[0]) == ("failed", reason)
+
+
+def test_given_ids_that_come_twice_fail(astrofm, tmp_path, write_card, write_field):
+    archive = write_field(tmp_path / "archive", [10.0, 11.0], [0.0] * 2, ["train", "test"])
+    table = archive / "table.csv"
+    lines = table.read_text(encoding="utf-8").splitlines()
+    table.write_text("\n".join([*lines, lines[-1]]) + "\n", encoding="utf-8")
+    code, found = checks(astrofm, write_card(tmp_path / "card.yaml"), "--source", archive)
+    assert code == 1
+    failed = {name: why for name, (outcome, why) in found.items() if outcome == "failed"}
+    assert any("s001" in why and "more than once" in why for why in failed.values()), failed

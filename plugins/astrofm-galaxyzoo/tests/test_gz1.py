@@ -21,6 +21,11 @@ class TestGalaxyZoo1(SurveyTests):
     survey = "gz1"
     num_mock = 40  # so that the shares of the archive bring a spiral of known handedness
 
+    @pytest.fixture(scope="class", autouse=True)
+    @classmethod
+    def _use_the_archive(cls, data_dir):
+        cls.example = data_dir / "gz1-sdss"
+
 
 @pytest.fixture(scope="module")
 def gz1():

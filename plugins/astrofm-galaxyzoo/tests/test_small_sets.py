@@ -18,9 +18,19 @@ from astrofm.testing import SurveyTests
 class TestGalaxyZooRings(SurveyTests):
     survey = "gz-rings"
 
+    @pytest.fixture(scope="class", autouse=True)
+    @classmethod
+    def _use_the_archive(cls, data_dir):
+        cls.example = data_dir / cls.survey
+
 
 class TestGalaxyZooChallenge(SurveyTests):
     survey = "gz-challenge"
+
+    @pytest.fixture(scope="class", autouse=True)
+    @classmethod
+    def _use_the_archive(cls, data_dir):
+        cls.example = data_dir / cls.survey
 
 
 @pytest.fixture(scope="module")
