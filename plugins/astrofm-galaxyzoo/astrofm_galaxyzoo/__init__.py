@@ -13,8 +13,22 @@ from astrofm_galaxyzoo.gz_challenge import GalaxyZooChallenge
 from astrofm_galaxyzoo.gz_rings import GalaxyZooRings
 from astrofm_galaxyzoo.survey import GalaxyZooVotes
 
+CAMPAIGNS = (
+    "gz2",
+    "gz-decals-dr12",
+    "gz-decals-dr5",
+    "gz-decals-dr8",
+    "gz-desi",
+    "gz-hubble",
+    "gz-candels",
+    "gz-ukidss",
+    "gz-cosmic-dawn",
+)
+"""Those whose archives are Parquet shards of pictures and votes, as that of Galaxy Zoo Evo."""
+
 KINDS: dict[str, type[Survey]] = {
     "gz-evo": GalaxyZooVotes,
+    **dict.fromkeys(CAMPAIGNS, GalaxyZooVotes),
     "gz1": GalaxyZoo1,
     "gz-rings": GalaxyZooRings,
     "gz-challenge": GalaxyZooChallenge,
