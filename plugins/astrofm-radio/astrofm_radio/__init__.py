@@ -1,4 +1,4 @@
-"""Radio galaxy surveys: MiraBest, Radio Galaxy Zoo, the FIRST radio galaxy dataset, MGCLS and MIGHTEE."""
+"""Radio galaxy surveys: MiraBest, Radio Galaxy Zoo, the FIRST radio galaxy dataset, MGCLS, MIGHTEE, FIRST and LoTSS."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from importlib.resources import files
 
 from astrofm import Survey, hookimpl
 from astrofm_radio.first_rgd import FirstRGD
+from astrofm_radio.lotss import Lotss
 from astrofm_radio.mgcls import MGCLS
 from astrofm_radio.mightee import Mightee
 from astrofm_radio.mirabest import MiraBest
@@ -15,10 +16,12 @@ from astrofm_radio.rgz import RGZ
 
 @hookimpl
 def register_surveys(register: Callable[[Survey], None]) -> None:
-    """Register the five surveys; only their cards are read."""
+    """Register the seven surveys; only their cards are read."""
     cards = files(__name__) / "cards"
     register(MiraBest.from_yaml(cards / "mirabest.yaml"))
     register(RGZ.from_yaml(cards / "rgz.yaml"))
     register(FirstRGD.from_yaml(cards / "first_rgd.yaml"))
     register(MGCLS.from_yaml(cards / "mgcls.yaml"))
     register(Mightee.from_yaml(cards / "mightee.yaml"))
+    register(Survey.from_yaml(cards / "first.yaml"))
+    register(Lotss.from_yaml(cards / "lotss.yaml"))
