@@ -126,7 +126,14 @@ def plan_run(recipe: Recipe, stores: Mapping[str, CutoutStore], *, is_checked: b
             has_label = _has_class(store)[kept] if labels is None else is_labelled(own[labels.column])
         feeds.append(Feed(name, store, kept, own, weight=choices[name].weight, is_labelled=has_label))
     if not any(len(feed.rows) for feed in feeds):
-        raise DataError(f"no cutout is left to train on in {', '.join(chosen)} (excluded by cross-match: {excluded})")
+        there = "; ".join(
+            f"{name} has {_by_split(store)}, and {' and '.join(chosen[name])} is asked for"
+            for name, store in training.items()
+        )
+        raise DataError(
+            f"no cutout is left to train on in {', '.join(chosen)} (excluded by cross-match: {excluded}): {there}; "
+            f"other splits are named in a recipe, under data.surveys, as {{name: {name}, splits: [train, val, test]}}"
+        )
     if labels is not None and not any(is_labelled(feed.labels[labels.column]).any() for feed in feeds):
         raise DataError(
             f"objective {recipe.objective.name!r} learns from {labels.kind}, and none of the training cutouts of "
@@ -201,6 +208,11 @@ def field_of_view_arcsec(store: CutoutStore) -> float | None:
 def rows_of_splits(store: CutoutStore, splits: Sequence[str]) -> NDArray[np.int64]:
     """Return the rows of a store that belong to some splits, in order."""
     return np.flatnonzero(np.isin(store.catalog.column("split"), list(splits))).astype(np.int64)
+
+
+def _by_split(store: CutoutStore) -> str:
+    names, counts = np.unique(store.catalog.column("split"), return_counts=True)
+    return ", ".join(f"{count} {name}" for name, count in zip(names.tolist(), counts.tolist(), strict=True))
 
 
 def _chosen_rows(store: CutoutStore, choice: SurveyChoice) -> NDArray[np.int64]:

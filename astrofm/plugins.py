@@ -23,11 +23,13 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint, entry_points, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import pluggy
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from astrofm import builtins as builtin_parts
 from astrofm import hookspecs
@@ -87,6 +89,13 @@ def _load_one(loaded: Loaded, point: EntryPoint) -> None:
         sentence = f"two plugins are named {point.name!r}: {point.value} and {getattr(other, '__name__', other)}"
         loaded.problems.append(Problem(owner, f"{sentence}; the first is used, uninstall one of them"))
         return
+    wanted = _wanted_version(point)
+    if wanted:
+        sentence = f"plugin {owner} is made for astrofm {wanted}, and this is {version('astrofm')}"
+        loaded.problems.append(
+            Problem(owner, f"{sentence}: install the one that it is made for, or another {point.name}")
+        )
+        return
     try:
         plugin = point.load()
     except (Exception, SystemExit) as error:  # whatever a stranger's module does when it is imported
@@ -100,6 +109,17 @@ def _load_one(loaded: Loaded, point: EntryPoint) -> None:
         if loaded.manager.has_plugin(point.name):
             loaded.manager.unregister(name=point.name)
         loaded.problems.append(Problem(owner, sentence))
+
+
+def _wanted_version(point: EntryPoint) -> str:
+    """Return the versions of astrofm that a package asks for, where this is none of them; else an empty text."""
+    for text in (point.dist.requires if point.dist is not None else None) or ():
+        needed = Requirement(text)
+        applies = needed.marker is None or needed.marker.evaluate({"extra": ""})
+        is_core = canonicalize_name(needed.name) == "astrofm" and applies
+        if is_core and not needed.specifier.contains(version("astrofm"), prereleases=True):
+            return str(needed.specifier)
+    return ""
 
 
 def _unknown_hooks(manager: pluggy.PluginManager, plugin: object) -> str:

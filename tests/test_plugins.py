@@ -1,7 +1,7 @@
 """Real modules, real entry points, a real plugin manager; only the list of what is installed is made up."""
 
 import sys
-from importlib.metadata import EntryPoint
+from importlib.metadata import EntryPoint, PathDistribution
 
 import pytest
 
@@ -248,3 +248,37 @@ def test_unknown_views_and_objectives_name_the_known_ones(install):
         plugins.view_part("rotaet")
     with pytest.raises(UnknownNameError, match="no objective named 'byo'"):
         plugins.objective_part("byo")
+
+
+@pytest.fixture
+def made_for(install, tmp_path):
+    """Return ``made_for(point, requirement)``: a plugin whose installed package names what it needs."""
+
+    def add(point, requirement):
+        install(point, "from astrofm import hookimpl\n")
+        folder = tmp_path / f"astrofm_{point}-2.0.dist-info"
+        folder.mkdir()
+        (folder / "METADATA").write_text(f"Name: astrofm-{point}\nVersion: 2.0\nRequires-Dist: {requirement}\n")
+        points = plugins.entry_points(group="astrofm")
+        points[-1] = points[-1]._for(PathDistribution(folder))
+        plugins.forget()
+
+    return add
+
+
+def test_a_plugin_for_another_version_is_one_sentence_and_the_others_work(made_for, survey_plugin):
+    survey_plugin("mine", "mine-one")
+    made_for("theirs", "astrofm>=99")
+    (sentence,) = sentences()
+    assert sentence.startswith("plugin theirs (astrofm-theirs) is made for astrofm >=99, and this is ")
+    assert "mine-one" in plugins.surveys()
+    with pytest.raises(UnknownNameError, match="made for astrofm >=99"):
+        plugins.survey("theirs-one")
+
+
+@pytest.mark.parametrize(
+    "requirement", ["astrofm", "astrofm>=0.1", "numpy>=99", 'astrofm>=99; extra == "later"', "AstroFM!=99"]
+)
+def test_a_plugin_for_this_version_is_used(made_for, requirement):
+    made_for("theirs", requirement)
+    assert sentences() == []
