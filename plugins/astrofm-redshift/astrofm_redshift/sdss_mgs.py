@@ -14,16 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from astrofm import Cutout, CutoutBatch, Rejected, Source, Survey
+from astrofm_redshift.band_noise import noise_of_bands
 from astrofm_redshift.dust import ebv_of
 
 if TYPE_CHECKING:
     from astropy.table import Table
-
-NOISE_FROM_EVERY = 2
-"""Of the pixels of both axes: 2916 of an image, which give its rms to 1.3%."""
 
 
 class SDSSMainGalaxies(Survey):
@@ -42,15 +39,10 @@ class SDSSMainGalaxies(Survey):
     def cutouts(self, source: Source, rows: Table) -> Iterator[Cutout | CutoutBatch | Rejected]:
         """Read images with the noise of each band, ``rms_SDSS-u`` to ``rms_SDSS-z``: they differ by a factor of ten."""
         for item in super().cutouts(source, rows):
-            yield replace(item, meta=self._noise(item.images)) if isinstance(item, CutoutBatch) else item
-
-    def _noise(self, images: NDArray[np.generic]) -> dict[str, NDArray[np.float64]]:
-        """Return the clipped rms of each band of each image, by column."""
-        from astrofm.data.forms.mosaic_noise import clipped_stds
-
-        sample = images[:, :, ::NOISE_FROM_EVERY, ::NOISE_FROM_EVERY].astype(np.float32)
-        rms = clipped_stds(sample.reshape(images.shape[0] * images.shape[1], -1)).reshape(images.shape[:2])
-        return {f"rms_{band}": rms[:, place] for place, band in enumerate(self.card.band_names)}
+            if isinstance(item, CutoutBatch):
+                yield replace(item, meta=noise_of_bands(item.images, self.card.band_names))
+            else:
+                yield item
 
     def mock(self, n: int, seed: int, out: Path) -> Path:
         """Write an HDF5 file of made-up galaxies with the keys of the real one; see :class:`astrofm.survey.Survey`."""
