@@ -318,6 +318,16 @@ def test_positions_are_not_compared_where_the_header_does_not_tell(tmp_path):
         assert isinstance(read_cutout(write(tmp_path / f"{name}.fits", pixels(), **cards), position=far), Cutout), name
 
 
+def test_a_header_with_the_default_pole_tells_as_well(tmp_path):
+    """As astropy writes it into every header."""
+    read = read_cutout(write(tmp_path / "a.fits", pixels(), LONPOLE=180.0), position=Position(10.0, -40.0))
+    assert read.reason == "position outside the image"
+    inside = read_cutout(write(tmp_path / "b.fits", pixels(), LONPOLE=180.0), position=Position(150.0, 2.0))
+    assert isinstance(inside, Cutout)
+    pole = {"LONPOLE": 180.0, "CRVAL2": 90.0}  # there 180 degrees turn the image
+    assert isinstance(read_cutout(write(tmp_path / "c.fits", pixels(), **pole), position=Position(10.0, -40.0)), Cutout)
+
+
 @settings(deadline=None, max_examples=100)
 @given(
     st.sampled_from(["TAN", "SIN", "ARC", "ZEA", "STG"]),

@@ -269,6 +269,18 @@ def test_the_noise_is_that_of_the_result():
     assert "rms" not in preparation(beam_arcsec=10)(Cutout(white.image, "Jy/beam")).meta
 
 
+def test_the_noise_of_each_band_is_that_of_the_result():
+    image = np.random.default_rng(0).normal(0, 1, (2, 80, 80)).astype(np.float32) * np.array([1, 5], "f4")[:, None, None]
+    two = Cutout(image, "nanomaggy", meta={"rms_TEST-g": 1.0, "rms_TEST-r": 5.0})
+    found = preparation(SurveyCard.model_validate(OPTICAL), pixel_scale_arcsec=0.6)(two)
+    for band, of_band in zip("gr", found.image, strict=True):
+        assert found.meta[f"rms_TEST-{band}"] == clipped_std(of_band)
+    assert found.meta["rms_TEST-r"] == pytest.approx(5 * found.meta["rms_TEST-g"], rel=0.1)
+    in_nano = preparation(SurveyCard.model_validate(OPTICAL), unit="uJy")(two)
+    factor = float(in_nano.image[0, 0, 0] / image[0, 0, 0])
+    assert in_nano.meta == {"rms_TEST-g": pytest.approx(factor), "rms_TEST-r": pytest.approx(5 * factor)}
+
+
 def test_other_bands_are_left_to_those_who_refuse_them():
     cube = Cutout(np.zeros((3, 100, 100), np.float32), "Jy/beam")
     assert preparation(beam_arcsec=10)(cube) is cube

@@ -108,7 +108,7 @@ class Preparation:
         image = convolve(cutout.image, kernel / scale_arcsec**2, cutout.mask)
         if is_per_beam(self._unit_of(cutout)):
             image *= np.float32(fwhm_arcsec**2 / (beam.bmaj_arcsec * beam.bmin_arcsec))
-        return replace(cutout, image=image, meta=_with_noise(meta, image))
+        return replace(cutout, image=image, meta=self._with_noise(meta, image))
 
     def _to_grid(self, cutout: Cutout) -> Cutout | Rejected:
         """Bring to the pixel scale, then crop or pad to the field about the centre pixel."""
@@ -125,7 +125,7 @@ class Preparation:
             image, mask = resample(image, mask, ratio)
             if image is not cutout.image:
                 image *= np.float32(ratio**2 if is_flux_per_pixel(self._unit_of(cutout)) else 1)
-                meta = _with_noise(meta, image)
+                meta = self._with_noise(meta, image)
             meta = {**meta, "pixel_scale": wanted_arcsec}
         elif abs(scale_arcsec / stored_arcsec - 1) > _OTHER_SCALE:
             found = f"{scale_arcsec:.4g} arcsec a pixel, where the field is counted in pixels of {stored_arcsec:.4g}"
@@ -145,12 +145,24 @@ class Preparation:
             return Rejected("unit not convertible", f"{error}, nor from the card")
         if set(factors) == {1.0}:
             return replace(cutout, unit=self.options.unit)
-        has_noise = "rms" in cutout.meta and len(factors) == 1
-        meta = {**cutout.meta, "rms": cutout.meta["rms"] * factors[0]} if has_noise else cutout.meta
+        of_noise = dict(zip(self._noise_names, factors, strict=True))
+        if len(factors) == 1:
+            of_noise["rms"] = factors[0]
+        meta = {name: value * of_noise.get(name, 1.0) for name, value in cutout.meta.items()}
         image = np.asarray(cutout.image, np.float32) * np.array(factors, np.float32)[:, None, None]
         return replace(cutout, image=image, unit=self.options.unit, meta=meta)
 
     # What is known of a cutout
+
+    @cached_property
+    def _noise_names(self) -> tuple[str, ...]:
+        """Where the noise of each band stands, for a survey that tells it band by band."""
+        return tuple(f"rms_{band}" for band in self.card.band_names)
+
+    def _with_noise(self, meta: Mapping[str, float], image: NDArray[Any]) -> Mapping[str, float]:
+        """Return the meta with the noise of an image, (band, y, x), in place of that of another."""
+        noise = {name: clipped_std(band) for name, band in zip(self._noise_names, image, strict=True) if name in meta}
+        return {**meta, **({"rms": clipped_std(image)} if "rms" in meta else {}), **noise}
 
     @cached_property
     def _stored(self) -> Product:
@@ -194,11 +206,6 @@ def _along_pixels(beam: Beam, cutout: Cutout) -> Beam:
     angle = math.radians(beam.bpa_deg)
     x, y = np.linalg.solve(cutout.wcs.pixel_scale_matrix, [math.sin(angle), math.cos(angle)])
     return beam.model_copy(update={"bpa_deg": math.degrees(math.atan2(-x, y))})
-
-
-def _with_noise(meta: Mapping[str, float], image: NDArray[Any]) -> Mapping[str, float]:
-    """Return the meta with the noise of an image, (band, y, x), in place of that of another."""
-    return {**meta, "rms": clipped_std(image)} if "rms" in meta else meta
 
 
 def _header_after(header: Header, before: Cutout, after: Cutout, ratio: float) -> Header:
