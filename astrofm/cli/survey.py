@@ -114,9 +114,9 @@ def page(
     out: Annotated[Path, typer.Option("--out", help="Folder of the pages.")] = Path(),
     as_json: AsJson = False,
 ) -> None:
-    """Write a page about each survey: a sheet of cutouts, and what its card says."""
+    """Write a page about each survey: a sheet of cutouts, and what its card says; with several, an index too."""
     from astrofm import plugins
-    from astrofm.report.survey_page import survey_page, survey_sheet
+    from astrofm.report.survey_page import index_page, survey_page, survey_sheet
     from astrofm.stores import find_stores
 
     with progress() as listener:
@@ -131,6 +131,10 @@ def page(
         picture.write_bytes(jpeg)
         text.write_text(survey_page(survey, picture.name, caption), encoding="utf-8")
         written += [text, picture]
+    if len(names) > 1:
+        index = out / "README.md"
+        index.write_text(index_page(map(plugins.survey, names)), encoding="utf-8")
+        written.append(index)
     if as_json:
         emit({"files": [str(path) for path in written]})
     for path in written:
