@@ -11,7 +11,7 @@ from types import FrameType
 
 import typer
 
-from astrofm.cli import cite, demo, ingest, pretrain, replay, store, survey, transfer, views
+from astrofm.cli import cite, curve, demo, ingest, pretrain, replay, store, survey, transfer, views
 from astrofm.errors import AstrofmError
 
 app = typer.Typer(
@@ -30,6 +30,7 @@ app.add_typer(store.app, name="store")
 app.command()(views.views)
 app.command()(pretrain.pretrain)
 app.command()(transfer.transfer)
+app.command()(curve.curve)
 app.command()(replay.replay)
 app.command()(cite.cite)
 app.command()(survey.doctor)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["show_report", "transfer"]
+__all__ = ["DEFAULT_MODES", "error_cells", "show_report", "surveys_of", "transfer"]
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -46,14 +46,14 @@ def transfer(
     from astrofm.recipe import Recipe
     from astrofm.run import find_model
     from astrofm.stores import find_stores
-    from astrofm.transfer.evaluate import MODES, check_modes
+    from astrofm.transfer.bench import MODES, check_modes
     from astrofm.transfer.evaluate import transfer as measure
     from astrofm.transfer.finetune import FinetuneConfig
     from astrofm.transfer.pairing import num_test_sources
     from astrofm.transfer.report import write_report
 
     card = plugins.survey(survey).card
-    train_name, test_name = _surveys(card, survey, train_survey, test_survey)
+    train_name, test_name = surveys_of(card, survey, train_survey, test_survey)
     modes = MODES if mode == "all" else (mode,) if mode else DEFAULT_MODES
     check_modes(modes)
     settings = FinetuneConfig.with_changes(changes)
@@ -100,7 +100,7 @@ def transfer(
         show_report(report.to_json())
 
 
-def _surveys(card: SurveyCard, survey: str, train: str | None, test: str | None) -> tuple[str, str]:
+def surveys_of(card: SurveyCard, survey: str, train: str | None, test: str | None) -> tuple[str, str]:
     """Return the survey the labels come from and the one to test on: as asked, else as the card says."""
     planned = card.transfer
     default_train = planned.train if planned is not None else survey
@@ -145,23 +145,20 @@ def _announce(
 
 def show_report(report: Mapping[str, Any]) -> None:
     """Print a report, as :meth:`TransferReport.to_json` gives it, as a table."""
-    rows = [
-        [
-            row["mode"],
-            row["init"],
-            percent(row["error_mean"]) + ("" if row["error_sem"] is None else f" ± {percent(row['error_sem'])}"),
-            _interval(row["error_ci95"]),
-            percent(row["difference_to_random"]),
-            _interval(row["difference_ci95"]),
-        ]
-        for row in report["rows"]
-    ]
+    rows = [[row["mode"], row["init"], *error_cells(row)] for row in report["rows"]]
     mock = " (mock data)" if report["mock"] else ""
     title = (
         f"{report['survey']}{mock}, {report['task']} ({' / '.join(report['classes'])}): test error with "
         f"{report['labels']} labels, {report['seeds']} seeds, {report['rows'][0]['n_test']} test objects"
     )
     table(title, ("mode", "weights", "error", "95% interval", "difference to random", "95% interval"), rows)
+
+
+def error_cells(row: Mapping[str, Any]) -> list[str]:
+    """Return error, interval, difference to random weights and its interval as the cells of a table."""
+    error = percent(row["error_mean"]) + ("" if row["error_sem"] is None else f" ± {percent(row['error_sem'])}")
+    difference = percent(row["difference_to_random"])
+    return [error, _interval(row["error_ci95"]), difference, _interval(row["difference_ci95"])]
 
 
 def _interval(interval: Sequence[float] | None) -> str:

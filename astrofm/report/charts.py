@@ -32,6 +32,8 @@ class Series:
     label: str
     x: Sequence[float]
     y: Sequence[float]
+    band: Sequence[tuple[float, float]] = ()
+    """Lowest and highest y at each x, drawn as a band; empty: none."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ class Interval:
     is_baseline: bool = False
 
 
-def line_svg(series: Sequence[Series], xlabel: str, ylabel: str, title: str) -> str:
+def line_svg(series: Sequence[Series], xlabel: str, ylabel: str, title: str, *, log_ticks: Sequence[float] = ()) -> str:
     """Return a line chart with axes, ticks and, for more than one series, a legend.
 
     Args:
@@ -53,6 +55,7 @@ def line_svg(series: Sequence[Series], xlabel: str, ylabel: str, title: str) -> 
         xlabel: What x is, with its unit.
         ylabel: What y is, with its unit.
         title: What a screen reader says.
+        log_ticks: Where given, x is drawn by its logarithm, with these ticks, which enclose all x.
 
     Raises:
         DataError: If there is no finite point, or a series has x and y of different lengths.
@@ -60,16 +63,20 @@ def line_svg(series: Sequence[Series], xlabel: str, ylabel: str, title: str) -> 
     for one in series:
         if len(one.x) != len(one.y):
             raise DataError(f"series {one.label!r} has {len(one.x)} x and {len(one.y)} y")
+        if one.band and len(one.band) != len(one.x):
+            raise DataError(f"series {one.label!r} has {len(one.x)} x and a band of {len(one.band)}")
     points = [(x, y) for one in series for x, y in zip(one.x, one.y, strict=True) if _is_point(x, y)]
     if not points:
         raise DataError(f"the chart {title!r} has no finite point to show")
-    x_ticks, y_ticks = ticks_around([x for x, _ in points]), ticks_around([y for _, y in points])
+    edges = [edge for one in series for pair in one.band for edge in pair]
+    x_ticks = list(log_ticks) or ticks_around([x for x, _ in points])
+    y_ticks = ticks_around([*(y for _, y in points), *edges])
     margin_left = 34 + CHARACTER * max(len(tick_text(t, y_ticks)) for t in y_ticks)
     legend = _legend_places(series, margin_left)
     top = 34 + 22 * legend[-1][1] if len(series) > 1 else 12
     height = top + 280
     margin_right = 8 + CHARACTER * len(tick_text(x_ticks[-1], x_ticks)) / 2
-    x_axis = Axis(x_ticks[0], x_ticks[-1], margin_left, WIDTH - margin_right)
+    x_axis = Axis(x_ticks[0], x_ticks[-1], margin_left, WIDTH - margin_right, is_log=bool(log_ticks))
     y_axis = Axis(y_ticks[0], y_ticks[-1], height - 48, top)
     parts = [
         *(_across(y_axis.at(t), x_axis) + text(margin_left - 8, y_axis.at(t) + 4, tick_text(t, y_ticks), "end")
@@ -79,6 +86,7 @@ def line_svg(series: Sequence[Series], xlabel: str, ylabel: str, title: str) -> 
         _baseline(x_axis, y_axis.start),
         text((x_axis.start + x_axis.end) / 2, height - 8, xlabel, "middle"),
         text(14, (y_axis.start + y_axis.end) / 2, ylabel, "middle", rotate=True),
+        *(_band(one, i, x_axis, y_axis) for i, one in enumerate(series) if one.band),
         *(_line(one, i, x_axis, y_axis) for i, one in enumerate(series)),
     ]  # fmt: skip
     if len(series) > 1:
@@ -136,6 +144,15 @@ def _tick(x: float, y: float) -> str:
 
 def _baseline(axis: Axis, y: float) -> str:
     return rule(axis.start, y, axis.end, y, 0.6)
+
+
+def _band(series: Series, index: int, x_axis: Axis, y_axis: Axis) -> str:
+    """Fill what lies between the lowest and the highest y."""
+    colour, _ = _STYLES[index % len(_STYLES)]
+    above = [(x_axis.at(x), y_axis.at(high)) for x, (_, high) in zip(series.x, series.band, strict=True)]
+    below = [(x_axis.at(x), y_axis.at(low)) for x, (low, _) in zip(series.x, series.band, strict=True)]
+    corners = " ".join(f"{x:.1f},{y:.1f}" for x, y in [*above, *reversed(below)])
+    return f'<polygon points="{corners}" fill="{colour}" fill-opacity="0.13"/>'
 
 
 def _line(series: Series, index: int, x_axis: Axis, y_axis: Axis) -> str:

@@ -18,15 +18,19 @@ CHARACTER = 7.0
 
 @dataclass(frozen=True)
 class Axis:
-    """Values low to high, drawn from start to end."""
+    """Values low to high, drawn from start to end, by their logarithm where that is asked for."""
 
     low: float
     high: float
     start: float
     end: float
+    is_log: bool = False
 
     def at(self, value: float) -> float:
         """Return where a value is drawn."""
+        if self.is_log:
+            share = math.log(value / self.low) / math.log(self.high / self.low)
+            return self.start + share * (self.end - self.start)
         return self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start)
 
 

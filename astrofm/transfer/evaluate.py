@@ -2,45 +2,28 @@
 
 from __future__ import annotations
 
-__all__ = ["MODES", "check_modes", "transfer"]
+__all__ = ["transfer"]
 
 import copy
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from astrofm.contract import InputContract
 from astrofm.data.labels import draw_labels
 from astrofm.data.store import CutoutStore
 from astrofm.encoders.build import EncoderConfig, build_encoder
-from astrofm.errors import UsageError
 from astrofm.listener import Progress
 from astrofm.model import Model
 from astrofm.plan import make_contract
 from astrofm.recipe import Recipe
-from astrofm.retrieval.embed import embed
-from astrofm.transfer.finetune import FinetuneConfig, LabelledData, finetune
-from astrofm.transfer.knn import knn_predict
-from astrofm.transfer.linear import fit_linear_probe
+from astrofm.transfer.bench import Arm, Bench, Features, check_modes
+from astrofm.transfer.finetune import FinetuneConfig
 from astrofm.transfer.metrics import check_distinct, paired_difference, summarise
 from astrofm.transfer.pairing import check_contract, labelled_data, leave_out_test_sources, matching_tasks
 from astrofm.transfer.report import TransferReport, TransferRow
-
-MODES = ("linear", "knn", "finetune")
-NUM_NEIGHBOURS = 20
-
-
-@dataclass(frozen=True)
-class _Arm:
-    """One source of encoders: the same for every seed, or a new random one for each."""
-
-    init: Literal["pretrained", "random"]
-    make: Callable[[int], nn.Module]
-    is_same_for_all_seeds: bool
 
 
 def transfer(
@@ -97,13 +80,13 @@ def transfer(
         encoder_config = EncoderConfig(name=recipe.encoder.name, **recipe.encoder.settings)
     overrides = check_contract(contract, train_store, test_store, adapt_bands=adapt_bands, resample=resample)
 
-    arms = [_Arm("random", lambda seed: build_encoder(encoder_config, contract.num_channels, seed=seed), False)]
+    arms = [Arm("random", lambda seed: build_encoder(encoder_config, contract.num_channels, seed=seed), False)]
     if model is not None:
-        arms.insert(0, _Arm("pretrained", lambda seed: copy.deepcopy(model.encoder), True))
-    bench = _Bench(contract, train, test, len(train_task.classes), finetune_config or FinetuneConfig(), device)
+        arms.insert(0, Arm("pretrained", lambda seed: copy.deepcopy(model.encoder), True))
+    bench = Bench(contract, train, test, len(train_task.classes), finetune_config or FinetuneConfig(), device)
     pool = f"{train.survey} (training split, task {train_task.name})"
     draws = [draw_labels(train.labels, num_labels, seed, of=pool) for seed in range(seeds)]
-    wrong = bench.errors(arms, modes, draws, listener)
+    wrong = _errors(bench, arms, modes, draws, listener)
     rows = [_row(arm.init, mode, wrong) for mode in modes for arm in arms]
     return TransferReport(
         survey=test_store.card.name,
@@ -121,86 +104,32 @@ def transfer(
     )
 
 
-def check_modes(modes: Sequence[str]) -> None:
-    """Refuse modes that do not exist.
-
-    Raises:
-        UsageError: If there is none, or one is not in ``MODES``.
-    """
-    unknown = sorted(set(modes) - set(MODES))
-    if unknown or not modes:
-        raise UsageError(f"no mode named {', '.join(unknown) or '(empty)'}; known: {', '.join(MODES)}, all")
-
-
-@dataclass(frozen=True)
-class _Bench:
-    """What every arm and mode is measured on."""
-
-    contract: InputContract
-    train: LabelledData
-    test: LabelledData
-    num_classes: int
-    finetune_config: FinetuneConfig
-    device: str
-
-    def errors(
-        self, arms: Sequence[_Arm], modes: Sequence[str], draws: Sequence[NDArray[np.int64]], listener: Progress | None
-    ) -> dict[tuple[str, str], NDArray[np.bool_]]:
-        """Return, for each (init, mode), which test objects are classified wrongly. Shape: (seeds, test objects)."""
-        predicted: dict[tuple[str, str], list[NDArray[np.int64]]] = {}
-        compared: dict[str, NDArray[np.float32]] = {}
-        done, total = 0, len(arms) * len(modes) * len(draws)
-        for arm in arms:
-            features: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None
-            for seed, draw in enumerate(draws):
-                if seed == 0 or not arm.is_same_for_all_seeds:
-                    needs_features = set(modes) - {"finetune"}
-                    features = self._embed(arm.make(seed)) if needs_features else None
-                    name = arm.init if arm.is_same_for_all_seeds else f"{arm.init}, seed {seed}"
-                    compared[name] = _weights(arm.make(seed)) if features is None else features[1]
-                for mode in modes:
-                    classes = self._predict(arm, mode, features, draw, seed)
-                    predicted.setdefault((arm.init, mode), []).append(classes)
-                    done += 1
-                    if listener is not None:
-                        listener(done, total, f"{mode} from {arm.init} weights")
-        check_distinct(compared)
-        return {key: np.stack(classes) != self.test.labels for key, classes in predicted.items()}
-
-    def _embed(self, encoder: nn.Module) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        encoder.to(self.device)
-        train, test = (
-            embed(encoder, data.in_order(), data.plain_pipeline(self.contract), self.device)
-            for data in (self.train, self.test)
-        )
-        return train, test
-
-    def _predict(
-        self,
-        arm: _Arm,
-        mode: str,
-        features: tuple[NDArray[np.float32], NDArray[np.float32]] | None,
-        draw: NDArray[np.int64],
-        seed: int,
-    ) -> NDArray[np.int64]:
-        labels = self.train.labels[draw]
-        if mode == "finetune":
-            return finetune(
-                arm.make(seed),
-                self.contract,
-                self.train.take(draw),
-                self.test,
-                num_classes=self.num_classes,
-                config=self.finetune_config,
-                seed=seed,
-                device=self.device,
-            )
-        assert features is not None
-        bank, queries = features[0][draw], features[1]
-        if mode == "linear":
-            return fit_linear_probe(bank, labels, num_classes=self.num_classes, seed=seed).predict(queries)
-        k = min(NUM_NEIGHBOURS, len(draw))
-        return knn_predict(bank, labels, queries, k=k, num_classes=self.num_classes)
+def _errors(
+    bench: Bench,
+    arms: Sequence[Arm],
+    modes: Sequence[str],
+    draws: Sequence[NDArray[np.int64]],
+    listener: Progress | None,
+) -> dict[tuple[str, str], NDArray[np.bool_]]:
+    """Return, for each (init, mode), which test objects are classified wrongly. Shape: (seeds, test objects)."""
+    predicted: dict[tuple[str, str], list[NDArray[np.int64]]] = {}
+    compared: dict[str, NDArray[np.float32]] = {}
+    done, total = 0, len(arms) * len(modes) * len(draws)
+    for arm in arms:
+        features: Features | None = None
+        for seed, draw in enumerate(draws):
+            if seed == 0 or not arm.is_same_for_all_seeds:
+                needs_features = set(modes) - {"finetune"}
+                features = bench.embed(arm.make(seed)) if needs_features else None
+                name = arm.init if arm.is_same_for_all_seeds else f"{arm.init}, seed {seed}"
+                compared[name] = _weights(arm.make(seed)) if features is None else features[1]
+            for mode in modes:
+                predicted.setdefault((arm.init, mode), []).append(bench.predict(arm, mode, features, draw, seed))
+                done += 1
+                if listener is not None:
+                    listener(done, total, f"{mode} from {arm.init} weights")
+    check_distinct(compared)
+    return {key: np.stack(classes) != bench.test.labels for key, classes in predicted.items()}
 
 
 def _weights(encoder: nn.Module) -> NDArray[np.float32]:

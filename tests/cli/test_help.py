@@ -9,8 +9,17 @@ import pytest
 from astrofm import errors, plugins
 from astrofm.cli import main
 
-COMMANDS = ["demo", "ingest", "views", "pretrain", "transfer", "replay", "cite", "doctor", "survey", "store"]
-GROUPS = ["survey list", "survey info", "survey new", "survey check", "store info", "store verify", "store repair"]
+COMMANDS = ["demo", "ingest", "views", "pretrain", "transfer", "curve", "replay", "cite", "doctor", "survey", "store"]
+GROUPS = [
+    "survey list",
+    "survey info",
+    "survey new",
+    "survey check",
+    "survey page",
+    "store info",
+    "store verify",
+    "store repair",
+]
 
 
 def test_help_names_every_command_with_a_sentence(astrofm):

@@ -19,7 +19,8 @@ from astrofm.model import Model
 from astrofm.pretrain import pretrain
 from astrofm.run import Run, find_model
 from astrofm.transfer import evaluate
-from astrofm.transfer.evaluate import MODES, transfer
+from astrofm.transfer.bench import MODES, Bench
+from astrofm.transfer.evaluate import transfer
 from astrofm.transfer.finetune import FinetuneConfig
 from astrofm.transfer.report import write_report
 
@@ -124,7 +125,7 @@ def test_two_arms_with_one_encoder_are_noticed(runs, galaxies, modes):
 
 def test_test_labels_change_the_errors_and_no_prediction(runs, galaxies, monkeypatch):
     predictions = []
-    predict, labelled = evaluate._Bench._predict, evaluate.labelled_data
+    predict, labelled = Bench.predict, evaluate.labelled_data
 
     def recorded(*arguments):
         predictions.append(predict(*arguments))
@@ -134,7 +135,7 @@ def test_test_labels_change_the_errors_and_no_prediction(runs, galaxies, monkeyp
         train, test = labelled(*arguments)
         return train, replace(test, labels=1 - test.labels)
 
-    monkeypatch.setattr(evaluate._Bench, "_predict", recorded)
+    monkeypatch.setattr(Bench, "predict", recorded)
     options = {"model": find_model(runs["gz-evo"].path), "modes": MODES, "seeds": 1, "finetune_config": QUICK}
     first = transfer(galaxies, galaxies, 12, **options)
     monkeypatch.setattr(evaluate, "labelled_data", permuted)

@@ -1,0 +1,129 @@
+"""``astrofm curve``: error against labels for several models."""
+
+from __future__ import annotations
+
+__all__ = ["curve"]
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from astrofm.cli.options import Device, Mock, Seed, Stores, default_device
+from astrofm.cli.show import AsJson, emit, note, progress, table, warn
+from astrofm.cli.transfer import DEFAULT_MODES, error_cells, surveys_of
+from astrofm.errors import UsageError
+
+
+def curve(
+    survey: Annotated[str, typer.Option("--survey", help="Survey to classify: a name, or the path of its card.")],
+    labels: Annotated[str, typer.Option("--labels", help="Numbers of training labels: 20,50,145.")],
+    models: Annotated[str, typer.Option("--models", help="Runs or models, with commas between them.")],
+    task: Annotated[str | None, typer.Option("--task", help="Task of the survey's card; default: its first.")] = None,
+    store: Stores = [],  # noqa: B006 - typer's way
+    mock: Mock = None,
+    mode: Annotated[str, typer.Option("--mode", help="linear, knn, finetune, all; default: linear and finetune.")] = "",
+    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Draws of the labels.")] = 5,
+    folds: Annotated[int, typer.Option("--folds", help="Test on folds of the training split, for choosing.")] = 0,
+    train_survey: Annotated[str | None, typer.Option("--train-survey", help="Survey the labels come from.")] = None,
+    test_survey: Annotated[str | None, typer.Option("--test-survey", help="Survey to test on.")] = None,
+    changes: Annotated[list[str], typer.Option("--set", help="Change fine-tuning: epochs=100.")] = [],  # noqa: B006
+    adapt_bands: Annotated[bool, typer.Option("--adapt-bands", help="Accept bands new to a model.")] = False,
+    resample: Annotated[bool, typer.Option("--resample", help="Accept cutouts smaller than the view.")] = False,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder; default: curve-SURVEY where you are.")] = None,
+    device: Device = None,
+    seed: Seed = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Measure error against labels for several models; the same command goes on after a stop."""
+    from astrofm import plugins
+    from astrofm.interruption import Interrupted
+    from astrofm.report.curve_files import write_curve
+    from astrofm.stores import find_stores
+    from astrofm.transfer.bench import MODES, check_modes
+    from astrofm.transfer.curve import Entrant, measure_curve
+    from astrofm.transfer.finetune import FinetuneConfig
+
+    card = plugins.survey(survey).card
+    train_name, test_name = surveys_of(card, survey, train_survey, test_survey)
+    modes = MODES if mode == "all" else (mode,) if mode else DEFAULT_MODES
+    check_modes(modes)
+    settings, numbers = FinetuneConfig.with_changes(changes), _numbers(labels)
+    entrants = {name: Entrant(*_model_and_cost(path)) for name, path in _paths(models).items()}
+    target = out or Path(f"curve-{card.name}")
+    if target.exists() and not target.is_dir():
+        raise UsageError(f"--out names a folder for the curve, and {target} is a file")
+    with progress() as listener:
+        stores = find_stores(
+            dict.fromkeys((train_name, test_name)), store, mock=mock, seed=seed, listener=listener, say=note
+        )
+    train, test = stores[plugins.survey(train_name).name], stores[plugins.survey(test_name).name]
+    if train.is_mock or test.is_mock:
+        warn("the data is mock: for trying out, not for science")
+    try:
+        with progress() as listener:
+            report = measure_curve(
+                train,
+                test,
+                numbers,
+                entrants,
+                cells=target / "cells",
+                task=task,
+                modes=modes,
+                seeds=seeds,
+                folds=folds,
+                finetune_config=settings,
+                adapt_bands=adapt_bands,
+                resample=resample,
+                device=default_device(device),
+                listener=listener,
+            )
+    except Interrupted as stop:
+        note(f"astrofm: fine-tuning was {stop}; what was measured is kept in {target}, and the same command goes on")
+        raise typer.Exit(128 + stop.signum) from stop
+    for override in report.overrides:
+        warn(override)
+    files = write_curve(report, target)
+    if as_json:
+        emit(report.to_json())
+    else:
+        _show(report.to_json())
+    for path in files:
+        note(f"written: {path}")
+
+
+def _numbers(labels: str) -> list[int]:
+    try:
+        return [int(word) for word in labels.split(",")]
+    except ValueError as error:
+        raise UsageError(f"--labels takes numbers with commas between, as 20,50,145, and was {labels!r}") from error
+
+
+def _paths(models: str) -> dict[str, Path]:
+    """Return the path of each model by its name: that of its folder, or all of the path where two have the same."""
+    paths = [Path(word) for word in models.split(",") if word]
+    names = [path.name for path in paths]
+    named = {str(path) if names.count(path.name) > 1 else path.name: path for path in paths}
+    if not paths or len(named) != len(paths):
+        raise UsageError(f"--models takes runs or models, each once, with commas between them, and was {models!r}")
+    return named
+
+
+def _model_and_cost(path: Path) -> tuple[Any, int | None]:
+    """Return a model, and how many cutouts its run saw; None where there is a model alone."""
+    from astrofm.recipe import Recipe
+    from astrofm.run import Run, find_model
+
+    model, run = find_model(path), Run(path)
+    if not run.recipe_file.is_file():
+        return model, None
+    return model, model.card.step * Recipe.load(str(run.recipe_file)).training.batch_size
+
+
+def _show(report: Mapping[str, Any]) -> None:
+    rows = [[row["model"], row["mode"], row["init"], str(row["labels"]), *error_cells(row)] for row in report["rows"]]
+    tested = f"{report['folds']} folds of the training split" if report["folds"] else "test split"
+    title = f"{report['survey']}{' (mock data)' if report['mock'] else ''}, {report['task']}: error on the {tested}"
+    columns = ("model", "mode", "weights", "labels", "error", "95% interval", "difference to random", "95% interval")
+    table(title, columns, rows)
