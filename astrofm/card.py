@@ -176,6 +176,14 @@ class ClassTask(_Frozen):
     classes: dict[str, tuple[int | str, ...]] = Field(min_length=2)
     """For each class its values in the column; rows with any other value are left out."""
 
+    @field_validator("classes", mode="before")
+    @classmethod
+    def _yaml_reads_yes_as_true(cls, given: Any) -> Any:
+        for values in given.values() if isinstance(given, dict) else ():
+            if isinstance(values, list | tuple) and any(isinstance(value, bool) for value in values):
+                raise ValueError("YAML reads yes, no, on and off as true or false: write such a value in quotes")
+        return given
+
 
 class VoteTask(_Frozen):
     """Tell classes apart by the volunteers' majority answer to one question."""

@@ -100,7 +100,8 @@ class InputContract(BaseModel):
             raise ContractError(
                 f"{survey!r} has {len(bands)} bands ({', '.join(bands)}) and the network takes "
                 f"{self.num_channels} ({', '.join(c.name for c in self.channels)}): "
-                "choose a recipe or model for these bands, or map them with --adapt-bands"
+                "choose a recipe or model for these bands, or name other channels when pretraining: "
+                f"--set 'data.channels=[{', '.join(f'{{name: {band}}}' for band in bands)}]'"
             )
         for channel, band in zip(self.channels, bands, strict=True):
             if band not in channel.accepts:

@@ -292,7 +292,8 @@ def check_normalisation(contract: InputContract, inputs: Mapping[str, InputPlan]
                 f"after stretch and normalisation the cutouts of {feed.survey!r} have mean {mean:.3g} and standard "
                 f"deviation {std:.3g}, far from 0 and 1: its card normalises with mean {_listed(given.mean)} and std "
                 f"{_listed(given.std)}; measured on {len(chosen)} cutouts: mean {_listed(measured[0])}, std "
-                f"{_listed(measured[1])}"
+                f"{_listed(measured[1])}: put constants like these under products, {feed.store.product_name}, input of "
+                "the card, and ingest again with --overwrite"
             )
 
 

@@ -6,6 +6,7 @@ __all__ = ["find_stores", "mock_store"]
 
 import shutil
 import tempfile
+import warnings
 from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -20,6 +21,9 @@ from astrofm.errors import FetchError, StoreError, UsageError
 from astrofm.home import home, store_path
 from astrofm.listener import Progress
 from astrofm.survey import Survey
+
+READ_FROM_STORES = ("bands", "products", "tasks", "splits", "label_names", "votes", "stretches", "beam")
+"""What of a card is taken from the store, not from the survey, when a network is trained or measured."""
 
 
 def find_stores(
@@ -67,6 +71,7 @@ def find_stores(
             found[survey.name] = mock_store(survey, mock, seed, listener=listener)
         else:
             found[survey.name] = _store_at_home(survey, listener, say)
+        _tell_of_another_card(survey, found[survey.name])
     unused = sorted(opened.keys() - found.keys())
     if unused:
         raise UsageError(f"--store names a store of {', '.join(unused)}, but the run asks for {', '.join(found)}")
@@ -97,6 +102,18 @@ def _store_at_home(survey: Survey, listener: Progress | None, say: Say | None) -
         ) from error
     ingest(survey, source, path, listener=listener)
     return CutoutStore.open(path)
+
+
+def _tell_of_another_card(survey: Survey, store: CutoutStore) -> None:
+    """Warn where the card was changed after the store was made, which keeps the card that it was made with."""
+    made_from = store.manifest.made_from
+    changed = [name for name in READ_FROM_STORES if getattr(survey.card, name) != getattr(made_from.survey_card, name)]
+    if changed and not made_from.merged_from:
+        warnings.warn(
+            f"the card of {survey.name!r} has changed in {', '.join(changed)} since its store at {store.path} was "
+            "made, and what the store has counts: ingest again with --overwrite to use the new one",
+            stacklevel=2,
+        )
 
 
 def _size(survey: Survey) -> str:

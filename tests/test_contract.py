@@ -71,7 +71,7 @@ def test_another_number_of_bands_is_refused_with_both_sides():
     sentence = str(caught.value)
     assert "'sdss' has 2 bands (SDSS-g, SDSS-r)" in sentence
     assert "the network takes 1 (radio)" in sentence
-    assert "--adapt-bands" in sentence
+    assert "--set 'data.channels=[{name: SDSS-g}, {name: SDSS-r}]'" in sentence
 
 
 def test_the_order_of_the_bands_counts():

@@ -215,7 +215,7 @@ def test_headers_are_shown_as_the_page_shows_them(my_field, monkeypatch, capsys)
 
 def with_constants(path, said):
     """Put the constants that a command measured into a card, as the reader does."""
-    measured = re.search(r"mean \[([\d., e+-]+)\][^\[]*std \[([\d., e+-]+)\]$", said, re.M)
+    measured = re.search(r"mean \[([\d., e+-]+)\][^\[]*std \[([\d., e+-]+)\]: put constants", said)
     assert measured, said
     given = yaml.safe_load(path.read_text(encoding="utf-8"))
     (product,) = given["products"].values()

@@ -157,3 +157,20 @@ def test_a_mock_store_is_made_again_when_the_card_changed(tmp_path, write_card):
     after = mock_store(Survey.from_yaml(path), 8)
     assert after.path == before.path
     assert CutoutStore.open(after.path).card.hard.startswith("The beam")
+
+
+def test_a_card_that_changed_since_its_store_was_made_is_told(radio_store, tmp_path, write_card):
+    tasks = [{"name": "blobs", "title": "Two or one", "column": "label", "classes": {"two": [1], "one": [0]}}]
+    changed = str(write_card(tmp_path / "card.yaml", tasks=tasks, hard="Other words of no consequence."))
+    with pytest.warns(
+        UserWarning, match=r"'test-field' has changed in tasks since its store at .* --overwrite"
+    ) as told:
+        found = find_stores([changed], [radio_store])
+    assert len(told) == 1
+    assert list(found) == ["test-field"]
+
+
+def test_words_on_a_card_may_change_in_silence(radio_store, tmp_path, write_card, recwarn):
+    changed = str(write_card(tmp_path / "card.yaml", hard="Other words, which no run reads."))
+    find_stores([changed], [radio_store])
+    assert not list(recwarn)

@@ -168,3 +168,10 @@ def test_a_product_that_the_card_does_not_have_is_refused_with_those_it_has(radi
     card = Survey.from_yaml(radio_card_folder / "card.yaml").card
     with pytest.raises(UnknownNameError, match=f"known: {', '.join(card.products)}"):
         find_source(card, radio_card_folder / "archive", "cubes")
+
+
+@pytest.mark.parametrize("values", [[True], [False, 1], ["no", True]])
+def test_yes_and_no_without_quotes_are_refused(card, values):
+    task = {"name": "bar", "title": "Barred", "column": "bar", "classes": {"barred": values, "unbarred": ["x"]}}
+    with pytest.raises(ValidationError, match="YAML reads yes, no, on and off as true or false"):
+        changed(card, tasks=[task])

@@ -93,8 +93,19 @@ def pretrain(
     left_out = ", ".join(f"{count} of {name}" for name, count in result.excluded.items() if count) or "none"
     note(f"{result.num_cutouts} cutouts, {result.step} steps in {result.seconds:.0f} s")
     note(f"left out by cross-match: {left_out}")
-    words = f"--survey {survey[0] if survey else 'NAME'}" + ("" if mock is None else f" --mock {mock}")
-    note(f"model in {folder}; next: astrofm transfer {words} --labels 145 --model {folder}")
+    note(f"model in {folder}{_next(survey, store, mock, folder)}")
+
+
+def _next(surveys: list[str], stores: list[str], mock: int | None, folder: Path) -> str:
+    """Return the command that comes next, for the first survey that has labels; empty where none has."""
+    from astrofm import plugins
+
+    labelled = [name for name in surveys if plugins.survey(name).card.tasks]
+    if not labelled:
+        return ""
+    words = [f"--survey {labelled[0]}", *(f"--store {path}" for path in stores)]
+    words += [] if mock is None else [f"--mock {mock}"]
+    return f"; next: astrofm transfer {' '.join(words)} --labels 145 --model {folder}"
 
 
 def chosen_recipe(config: str | None, changes: list[str], surveys: list[str], *, is_mock: bool) -> Recipe:

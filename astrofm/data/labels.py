@@ -165,4 +165,11 @@ def _answer_columns(catalog: Catalog, task: VoteTask, votes: VoteSchema | None) 
     absent = [column for column in (*wanted, *found) if column not in catalog.columns or column not in found]
     if absent:
         raise DataError(f"task {task.name!r} needs the vote counts {absent[0]!r}, which the catalogue does not have")
+    for column in found if votes is None else ():
+        values = catalog.column(column)
+        if values.dtype.kind not in "iuf" or (np.nan_to_num(values) % 1).any():
+            raise DataError(
+                f"task {task.name!r} would count column {column!r} among the answers to {task.question!r}, and it "
+                "holds no numbers of votes: rename it, or name the answers in a vote schema"
+            )
     return found

@@ -71,7 +71,8 @@ def assert_on_the_sky(catalog: Catalog) -> None:
 def assert_labels_are_known(card: SurveyCard, catalog: Catalog) -> None:
     """Look for labels that the card has no name for, and for tasks that no row belongs to."""
     if card.label_names:
-        unknown = set(catalog.column("label").tolist()) - {-1, *card.label_names}
+        values = catalog.column("label").tolist()
+        unknown = {value for value in values if value == value} - {-1, *card.label_names}
         assert not unknown, f"the card names no label {sorted(unknown)[0]!r}"
     for task in card.tasks:
         if isinstance(task, ClassTask):

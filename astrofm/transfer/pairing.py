@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["check_contract", "labelled_data", "leave_out_test_sources", "matching_tasks", "num_test_sources"]
 
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -17,6 +18,9 @@ from astrofm.errors import ContractError, DataError, UsageError
 from astrofm.plan import field_of_view_arcsec, rows_of_splits
 from astrofm.transfer.finetune import LabelledData
 from astrofm.transfer.tasks import find_task
+
+MOST_TOLD = 6
+"""Values of a label column that a message names."""
 
 SAME_SOURCE_ARCSEC = 60.0
 """Separation within which sources of two surveys are taken for one; extended sources have no sharper position."""
@@ -69,8 +73,22 @@ def labelled_data(
     test = _rows_with_labels(test_store, test_task, ("test",) if same else ("train", "val", "test"))
     order = np.array([list(train_task.classes).index(name) for name in test_task.classes])
     if not len(test.rows):
-        raise DataError(f"the store of {test_store.card.name!r} has no labelled test object for {test_task.name!r}")
+        raise DataError(
+            f"the store of {test_store.card.name!r} has no labelled test object for {test_task.name!r}"
+            f"{_what_there_is(test_store, test_task)}"
+        )
     return train, LabelledData(test.store, test.rows, order[test.labels])
+
+
+def _what_there_is(store: CutoutStore, task: ClassTask | VoteTask) -> str:
+    """Say how often each value of the label column comes in each split; empty for votes."""
+    if not isinstance(task, ClassTask) or task.column not in store.catalog.columns:
+        return ""
+    wanted = ", ".join(repr(value) for values in task.classes.values() for value in values)
+    pairs = zip(store.catalog.column(task.column).tolist(), store.catalog.column("split").tolist(), strict=True)
+    counts = Counter(pairs).most_common(MOST_TOLD)
+    there = ", ".join(f"{value!r} ({num} {split})" for (value, split), num in counts)
+    return f": its classes look for {wanted} in column {task.column!r}, which has {there}"
 
 
 def _rows_with_labels(store: CutoutStore, task: ClassTask | VoteTask, splits: Sequence[str]) -> LabelledData:

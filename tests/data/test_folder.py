@@ -175,6 +175,14 @@ def test_a_table_that_matches_no_image_is_refused(own_copy):
         read(card(), own_copy)
 
 
+def test_a_file_loc_that_leads_nowhere_says_what_it_is_relative_to(own_copy):
+    lines = (own_copy / "table.csv").read_text().splitlines()
+    named = [f"{line},cutouts/{number}.fits" for number, line in enumerate(lines[1:])]
+    (own_copy / "table.csv").write_text("\n".join([f"{lines[0]},file_loc", *named]) + "\n")
+    with pytest.raises(DataError, match=r"file_loc \(cutouts/0\.fits\) is the path of a file relative to the folder"):
+        read(card(), own_copy)
+
+
 def test_file_loc_joins_before_the_id(own_copy):
     layout = {"table": "table.csv", "columns": {"id_str": "Name", "file_loc": "path", "label": "class"}}
     table = read_table(own_copy / "table.csv", text=["Name"])

@@ -174,3 +174,12 @@ def test_votes_of_a_catalogue_are_completed():
     found = check_labels(masked, schema)
     assert found.column("bar_yes").tolist() == [3, 0]
     assert found.column("bar_yes").dtype == np.int32
+
+
+@pytest.mark.parametrize("stray", [[0.9, 0.1, 0.5], ["smooth", "smooth", "disk"]])
+def test_without_a_schema_a_column_that_holds_no_votes_is_not_counted_as_an_answer(stray):
+    task = VoteTask(name="t", title="T", question="shape", classes={"smooth": ("smooth",), "disk": ("disk",)})
+    votes = {"shape_smooth": [5, 1, 3], "shape_disk": [1, 5, 2]}
+    assert task_labels(catalog(**votes), task).tolist() == [0, 1, 0]
+    with pytest.raises(DataError, match="'shape_prediction' among the answers to 'shape', and it holds no numbers"):
+        task_labels(catalog(**votes, shape_prediction=stray), task)

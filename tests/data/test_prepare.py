@@ -270,7 +270,9 @@ def test_the_noise_is_that_of_the_result():
 
 
 def test_the_noise_of_each_band_is_that_of_the_result():
-    image = np.random.default_rng(0).normal(0, 1, (2, 80, 80)).astype(np.float32) * np.array([1, 5], "f4")[:, None, None]
+    image = (
+        np.random.default_rng(0).normal(0, 1, (2, 80, 80)).astype(np.float32) * np.array([1, 5], "f4")[:, None, None]
+    )
     two = Cutout(image, "nanomaggy", meta={"rms_TEST-g": 1.0, "rms_TEST-r": 5.0})
     found = preparation(SurveyCard.model_validate(OPTICAL), pixel_scale_arcsec=0.6)(two)
     for band, of_band in zip("gr", found.image, strict=True):

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from astrofm.data.labels import task_labels
+from astrofm.data.store import CutoutStore
 from astrofm.encoders.build import EncoderConfig, build_encoder
 from astrofm.errors import ContractError, DataError, UnknownNameError, UsageError
 from astrofm.interruption import Interrupted
@@ -22,6 +23,7 @@ from astrofm.transfer import evaluate
 from astrofm.transfer.bench import MODES, Bench
 from astrofm.transfer.evaluate import transfer
 from astrofm.transfer.finetune import FinetuneConfig
+from astrofm.transfer.pairing import labelled_data
 from astrofm.transfer.report import write_report
 
 QUICK = FinetuneConfig(epochs=1, batch_size=8)
@@ -259,3 +261,10 @@ def test_command_line_prints_one_document(tmp_path):
     first = done.stderr.splitlines()[0]
     assert first.startswith("no finished run takes this survey")
     assert first.endswith("astrofm pretrain --survey mirabest --mock 64")
+
+
+def test_labels_that_no_class_looks_for_are_told(radio_store):
+    store = CutoutStore.open(radio_store)
+    task = store.card.tasks[0].model_copy(update={"classes": {"FRI": (7,), "FRII": (8,)}})
+    with pytest.raises(DataError, match=r"look for 7, 8 in column 'label', which has [01] \(12 train\)"):
+        labelled_data(store, store, task, task)

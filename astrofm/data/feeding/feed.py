@@ -65,7 +65,8 @@ def check_feeds(feeds: Sequence[Feed], batch_size: int, world_size: int, *, drop
         raise UsageError(f"a batch of {batch_size} cannot be shared equally by {world_size} processes")
     if drop_last and batch_size > num_rows:
         raise UsageError(
-            f"a batch of {batch_size} is larger than the data, {num_rows} rows of {surveys}: make it smaller"
+            f"a batch of {batch_size} is larger than the data, {num_rows} rows of {surveys}: make it smaller, with "
+            f"--set training.batch_size={max(1, num_rows // 2)}"
         )
     for feed in feeds[1:]:
         if feed.labels.keys() != feeds[0].labels.keys():

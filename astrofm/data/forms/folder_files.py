@@ -54,8 +54,7 @@ def join(table: Table, folder: Path, layout: FolderLayout, pattern: str) -> Tabl
         raise DataError(
             f"no row of {layout.table!r} has its image: rows such as {', '.join(_ids(table)[:3]) or '(none)'}, files "
             f"matching {' and '.join(map(repr, layout.bands.values())) or repr(pattern)} such as "
-            f"{', '.join(list(joined.rowless)[:3]) or '(none)'}; "
-            + (f"{ID} stands for the id of the row" if layout.bands else "join them with a file_loc column")
+            f"{', '.join(list(joined.rowless)[:3]) or '(none)'}; " + _way_to_join(table, layout)
         )
     table["file_loc"], table["rejected"] = joined.file_loc, joined.rejected
     if not joined.rowless:
@@ -63,6 +62,15 @@ def join(table: Table, folder: Path, layout: FolderLayout, pattern: str) -> Tabl
     rowless = Table({"id_str": list(joined.rowless.values()), "file_loc": list(joined.rowless)})
     rowless["rejected"] = NO_ROW
     return vstack([table, rowless], join_type="outer", metadata_conflicts="silent")
+
+
+def _way_to_join(table: Table, layout: FolderLayout) -> str:
+    if layout.bands:
+        return f"{ID} stands for the id of the row"
+    if "file_loc" not in table.colnames:
+        return "join them with a file_loc column"
+    located = [name for name in _located(table) if name][:1]
+    return f"file_loc ({', '.join(located) or 'empty'}) is the path of a file relative to the folder of the table"
 
 
 def band_files(layout: FolderLayout, id_str: str) -> list[str]:
