@@ -59,7 +59,7 @@ class FormReader:
 
     catalog: Callable[[SurveyCard, Source], Table]
     cutouts: Callable[[SurveyCard, Source, Table], Iterator[Cutout | CutoutBatch | Rejected]]
-    mock: Callable[[SurveyCard, int, int, Path], Path]
+    mock: Callable[[SurveyCard, int, int, Path, VoteSchema | None], Path]
     files: Callable[[SurveyCard, Source, Table], Iterable[Path]]
 
 
@@ -172,7 +172,7 @@ class Survey:
         Returns:
             The path to hand to ``--source``. Every file says that its content is mock.
         """
-        return self._reader().mock(self.card, n, seed, out)
+        return self._reader().mock(self.card, n, seed, out, self.votes)
 
     @property
     def _form(self) -> str:

@@ -5,15 +5,17 @@ from importlib.resources import files
 
 import numpy as np
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
 from astrofm.data.catalog import Catalog
-from astrofm.data.labels import check_labels
+from astrofm.data.labels import check_labels, task_labels
 from astrofm.data.tables import read_table
 from astrofm.data.votes import vote_counts
 from astrofm.errors import DataError, RecipeError
 from astrofm.schema import Question, VoteSchema
+from astrofm.survey import Survey, find_source
 
 SCHEMA = VoteSchema(
     name="two-questions",
@@ -197,3 +199,24 @@ def test_a_schema_file_with_a_wrong_campaign_is_one_sentence(tmp_path):
     )
     with pytest.raises(RecipeError, match="does not end in '-x'"):
         VoteSchema.from_yaml(tmp_path / "s.yaml")
+
+
+def test_a_mock_of_a_card_alone_has_a_column_for_every_answer_of_its_schema(tmp_path, write_card):
+    schema = VoteSchema(
+        name="small",
+        source="made for this test",
+        questions=(
+            Question(name="shape", answers=("smooth", "disk", "star")),
+            Question(name="bar", answers=("yes", "no"), asked_after="shape_disk"),
+        ),
+    )
+    task = {"name": "t", "title": "T", "question": "shape", "classes": {"smooth": ["smooth"], "disk": ["disk"]}}
+    card = write_card(tmp_path / "card.yaml", votes="small", tasks=[{**task, "min_votes": 5}])
+    (tmp_path / "schemas").mkdir()
+    (tmp_path / "schemas" / "small.yaml").write_text(yaml.safe_dump(schema.model_dump(mode="json")), encoding="utf-8")
+    survey = Survey.from_yaml(card)
+    rows = survey.catalog(find_source(survey.card, survey.mock(8, 0, tmp_path / "archive")))
+    catalog = check_labels(Catalog.from_astropy(rows), survey.votes)
+    assert set(schema.columns) <= set(catalog.columns)
+    assert set(task_labels(catalog, survey.card.tasks[0], survey.votes).tolist()) == {0, 1}
+    assert catalog.column("bar_yes").sum() == 0

@@ -22,6 +22,7 @@ from astrofm.data.forms.columns import with_contract_names, with_places
 from astrofm.data.tables import read_table
 from astrofm.errors import DataError
 from astrofm.forms import ArraysLayout
+from astrofm.schema import VoteSchema
 from astrofm.survey import FormReader, Source
 
 if TYPE_CHECKING:
@@ -87,11 +88,11 @@ def read_images(source: Source, rows: Table, layout: ArraysLayout) -> Iterator[C
                 yield from _as_product(part, source.product, file_loc)
 
 
-def array_mock(card: SurveyCard, n: int, seed: int, out: Path) -> Path:
+def array_mock(card: SurveyCard, n: int, seed: int, out: Path, votes: VoteSchema | None = None) -> Path:
     """Write arrays of made-up sources in the form that the card describes; see :meth:`Survey.mock`."""
     from astrofm.data.forms.arrays_mock import write_arrays
 
-    return write_arrays(card, _layout(card), n, seed, out)
+    return write_arrays(card, votes, _layout(card), n, seed, out)
 
 
 def array_files(card: SurveyCard, source: Source, rows: Table) -> list[Path]:

@@ -16,13 +16,16 @@ from astrofm.data.forms.mock_images import mock_product, to_uint8
 from astrofm.data.forms.mock_sources import mock_file_name, mock_sources, write_mock_mark, write_mock_table
 from astrofm.errors import DataError
 from astrofm.forms import ArraysLayout
+from astrofm.schema import VoteSchema
 
 
-def write_arrays(card: SurveyCard, layout: ArraysLayout, n: int, seed: int, out: Path) -> Path:
+def write_arrays(
+    card: SurveyCard, votes: VoteSchema | None, layout: ArraysLayout, n: int, seed: int, out: Path
+) -> Path:
     """Write one file with all images, its columns in it or in the table beside it, and ``MOCK.json``."""
     product, _ = mock_product(card)
     path = out / mock_file_name(product.pattern, "mock")
-    rows, images = zip(*mock_sources(card, n, seed), strict=True)
+    rows, images = zip(*mock_sources(card, n, seed, votes), strict=True)
     pixels = np.stack([to_uint8(image) if product.dtype == "uint8" else image for image in images])
     columns = {name: np.array([row[name] for row in rows]) for name in rows[0]}
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -28,6 +28,7 @@ from astrofm.data.forms.form_tables import contract_table
 from astrofm.data.images import PICTURE_SUFFIXES, read_picture
 from astrofm.errors import DataError
 from astrofm.forms import FolderLayout
+from astrofm.schema import VoteSchema
 from astrofm.survey import FormReader, Source
 
 
@@ -77,7 +78,7 @@ def folder_cutouts(card: SurveyCard, source: Source, rows: Table) -> Iterator[Cu
         yield replace(found, file=_told(found.file, files)) if isinstance(found, Rejected) else found
 
 
-def folder_mock(card: SurveyCard, n: int, seed: int, out: Path) -> Path:
+def folder_mock(card: SurveyCard, n: int, seed: int, out: Path, votes: VoteSchema | None = None) -> Path:
     """Write a folder of made-up sources in the form that the card describes.
 
     Args:
@@ -85,6 +86,7 @@ def folder_mock(card: SurveyCard, n: int, seed: int, out: Path) -> Path:
         n: Number of objects.
         seed: Seed; object ``i`` is the same whatever ``n``.
         out: Folder to write into; made if need be.
+        votes: Its vote schema, each of whose answers gets a column; None: it has none.
 
     Returns:
         The folder.
@@ -94,7 +96,7 @@ def folder_mock(card: SurveyCard, n: int, seed: int, out: Path) -> Path:
     """
     from astrofm.data.forms.folder_mock import write_folder
 
-    return write_folder(card, _layout(card), n, seed, out)
+    return write_folder(card, votes, _layout(card), n, seed, out)
 
 
 def folder_files(card: SurveyCard, source: Source, rows: Table) -> set[Path]:

@@ -18,13 +18,16 @@ from astrofm.data.forms.mock_images import mock_product, picture_of, to_uint8
 from astrofm.data.forms.mock_sources import mock_file_name, mock_sources, write_mock_mark, write_mock_table
 from astrofm.data.images import PICTURE_SUFFIXES
 from astrofm.forms import FolderLayout
+from astrofm.schema import VoteSchema
 
 
-def write_folder(card: SurveyCard, layout: FolderLayout, n: int, seed: int, out: Path) -> Path:
+def write_folder(
+    card: SurveyCard, votes: VoteSchema | None, layout: FolderLayout, n: int, seed: int, out: Path
+) -> Path:
     """Write images, table and ``MOCK.json``; see :func:`astrofm.data.forms.folder.folder_mock`."""
     product, _ = mock_product(card)
     rows = []
-    for row, image in mock_sources(card, n, seed):
+    for row, image in mock_sources(card, n, seed, votes):
         files = _files_of(layout, product, row["id_str"])
         for file, planes in zip(files, image[:, None] if layout.bands else [image], strict=True):
             path = out / file

@@ -19,6 +19,7 @@ from astrofm.data.splits import split_of
 from astrofm.data.tables import write_table
 from astrofm.errors import DataError
 from astrofm.mock.seeding import object_rng
+from astrofm.schema import VoteSchema
 
 _IMAGE, _ROW = 0, 1
 """Independent random streams of an object."""
@@ -26,13 +27,16 @@ _IMAGE, _ROW = 0, 1
 _MORPHOLOGIES = {"radio": ("fr1", "fr2", "bent", "compact"), "optical": ("elliptical", "spiral", "edge-on", "merger")}
 
 
-def mock_sources(card: SurveyCard, n: int, seed: int) -> Iterator[tuple[dict[str, Any], NDArray[np.float32]]]:
+def mock_sources(
+    card: SurveyCard, n: int, seed: int, votes: VoteSchema | None = None
+) -> Iterator[tuple[dict[str, Any], NDArray[np.float32]]]:
     """Draw sources of the sky model of the card's domain; source ``i`` is the same whatever ``n``.
 
     Args:
         card: The card; its first product says what is observed.
         n: Number of sources.
         seed: Seed of the generator.
+        votes: The survey's vote schema, each of whose answers gets a column; None: it has none.
 
     Yields:
         The row under the names of the contract, and the image in the unit of the product. Shape: (band, y, x).
@@ -45,7 +49,7 @@ def mock_sources(card: SurveyCard, n: int, seed: int) -> Iterator[tuple[dict[str
     product, scale_arcsec = mock_product(card)
     for index in range(n):
         rng = object_rng(seed, index, _IMAGE)
-        yield _row_of(card, index, seed), observe(card, product, scale_arcsec, _morphology(card, index), rng)
+        yield _row_of(card, votes, index, seed), observe(card, product, scale_arcsec, _morphology(card, index), rng)
 
 
 def mock_file_name(pattern: str, instead: str) -> PurePosixPath:
@@ -78,12 +82,14 @@ def write_mock_mark(card: SurveyCard, n: int, seed: int, out: Path) -> Path:
     return out
 
 
-def _row_of(card: SurveyCard, index: int, seed: int) -> dict[str, Any]:
+def _row_of(card: SurveyCard, votes: VoteSchema | None, index: int, seed: int) -> dict[str, Any]:
     """Return the table row of an object: id, position, the columns of the tasks, the split."""
     rng = object_rng(seed, index, _ROW)
     id_str = f"mock-{index:06d}"
     ra_deg, dec_deg = rng.uniform(0.0, 360.0), np.degrees(np.arcsin(rng.uniform(-1.0, 1.0)))
     row: dict[str, Any] = {"id_str": id_str, "ra": float(ra_deg), "dec": float(dec_deg)}
+    # Of the questions that no task asks nobody was asked.
+    row |= dict.fromkeys(() if votes is None else votes.columns, 0)
     for task in card.tasks:
         name = list(task.classes)[index % len(task.classes)]
         if isinstance(task, ClassTask):

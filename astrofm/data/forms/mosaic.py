@@ -28,6 +28,7 @@ from astrofm.data.forms.tiles import place_on_tiles
 from astrofm.data.store_files import is_url
 from astrofm.errors import DataError
 from astrofm.forms import MosaicLayout
+from astrofm.schema import VoteSchema
 from astrofm.survey import FormReader, Source
 
 OUTSIDE = "outside the mosaic"
@@ -98,7 +99,7 @@ def mosaic_cutouts(card: SurveyCard, source: Source, rows: Table) -> Iterator[Cu
         yield from in_row_order(*cutting.cut(some), num=len(some))
 
 
-def mosaic_mock(card: SurveyCard, n: int, seed: int, out: Path) -> Path:
+def mosaic_mock(card: SurveyCard, n: int, seed: int, out: Path, votes: VoteSchema | None = None) -> Path:
     """Write a mosaic of made-up sources, and its catalogue, in the form that the card describes.
 
     Args:
@@ -106,6 +107,7 @@ def mosaic_mock(card: SurveyCard, n: int, seed: int, out: Path) -> Path:
         n: Number of objects.
         seed: Seed; object ``i`` is the same whatever ``n``.
         out: Folder to write into; made if need be.
+        votes: Its vote schema, each of whose answers gets a column; None: it has none.
 
     Returns:
         The folder.
@@ -115,7 +117,7 @@ def mosaic_mock(card: SurveyCard, n: int, seed: int, out: Path) -> Path:
     """
     from astrofm.data.forms.mosaic_mock import write_mosaic
 
-    return write_mosaic(card, _layout(card), n, seed, out)
+    return write_mosaic(card, votes, _layout(card), n, seed, out)
 
 
 def mosaic_files(card: SurveyCard, source: Source, rows: Table) -> set[Path]:

@@ -20,6 +20,7 @@ from astrofm.data.forms.mock_sources import mock_file_name, mock_sources, write_
 from astrofm.data.store_files import is_url
 from astrofm.errors import DataError
 from astrofm.forms import Extensions, MosaicLayout
+from astrofm.schema import VoteSchema
 
 RA_DEG, DEC_DEG = 150.0, 2.0
 """Of the first source: a field that both hemispheres see."""
@@ -27,7 +28,9 @@ RA_DEG, DEC_DEG = 150.0, 2.0
 _BLOCK = 2880
 
 
-def write_mosaic(card: SurveyCard, layout: MosaicLayout, n: int, seed: int, out: Path) -> Path:
+def write_mosaic(
+    card: SurveyCard, votes: VoteSchema | None, layout: MosaicLayout, n: int, seed: int, out: Path
+) -> Path:
     """Write a tile (one for each band where the card has it so), its catalogue and ``MOCK.json``.
 
     Each source has a square of the size of a cutout to itself, with its own noise. The squares fill the tile in growing
@@ -43,7 +46,7 @@ def write_mosaic(card: SurveyCard, layout: MosaicLayout, n: int, seed: int, out:
     planes = [_blank(out / file, header, _tile_shape(product, num_side, len(files)), product) for file in files]
     rows = []
     wcs = WCS(header)
-    for index, (row, image) in enumerate(mock_sources(card, n, seed)):
+    for index, (row, image) in enumerate(mock_sources(card, n, seed, votes)):
         y, x = (place * length for place, length in zip(_square(index), product.size_pix, strict=True))
         pixels = to_uint8(image) if product.dtype == "uint8" else image
         for plane, own in zip(planes, pixels[:, None] if layout.bands else [pixels], strict=True):

@@ -29,6 +29,7 @@ from astrofm.data.forms.pictures import decode_picture
 from astrofm.data.tables import from_arrow
 from astrofm.errors import DataError
 from astrofm.forms import PicturesLayout
+from astrofm.schema import VoteSchema
 from astrofm.survey import FormReader, Source
 
 if TYPE_CHECKING:
@@ -89,11 +90,11 @@ def picture_cutouts(card: SurveyCard, source: Source, rows: Table) -> Iterator[C
         yield from _batched(decoded, source.product)
 
 
-def picture_mock(card: SurveyCard, n: int, seed: int, out: Path) -> Path:
+def picture_mock(card: SurveyCard, n: int, seed: int, out: Path, votes: VoteSchema | None = None) -> Path:
     """Write Parquet files of made-up sources in the form that the card describes; see :meth:`Survey.mock`."""
     from astrofm.data.forms.pictures_mock import write_picture_tables
 
-    return write_picture_tables(card, _layout(card), n, seed, out)
+    return write_picture_tables(card, votes, _layout(card), n, seed, out)
 
 
 def picture_files(card: SurveyCard, source: Source, rows: Table) -> list[Path]:

@@ -20,18 +20,21 @@ from astrofm.data.forms.mock_sources import mock_file_name, mock_sources, write_
 from astrofm.data.splits import split_of
 from astrofm.errors import DataError
 from astrofm.forms import PicturesLayout
+from astrofm.schema import VoteSchema
 
 ROWS_IN_GROUP = 100
 """Of the Parquet files: as few as data hubs write where a row holds a picture."""
 
 
-def write_picture_tables(card: SurveyCard, layout: PicturesLayout, n: int, seed: int, out: Path) -> Path:
+def write_picture_tables(
+    card: SurveyCard, votes: VoteSchema | None, layout: PicturesLayout, n: int, seed: int, out: Path
+) -> Path:
     """Write JPEG pictures and their columns, a file for each split where names tell it, and ``MOCK.json``."""
     pattern = mock_product(card)[0].pattern
     if layout.split_from_name and "*" not in pattern:
         raise DataError(f"the names of the files tell the split, so {pattern!r} must leave room for it: *.parquet")
     files: dict[str, list[dict[str, Any]]] = {}
-    for row, image in mock_sources(card, n, seed):
+    for row, image in mock_sources(card, n, seed, votes):
         split = row.pop("split", None) or split_of(row["id_str"], card.splits.test_fraction)
         if not layout.split_from_name and card.splits.scheme == "published":
             row["split"] = split
