@@ -6,7 +6,7 @@ __all__ = ["TABLE_SUFFIXES", "from_arrow", "read_table", "write_table"]
 
 import csv
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +56,10 @@ def read_table(path: Path, *, text: Collection[str] = ()) -> Table:
         raise DataError(f"the table {path} cannot be read: permission denied; let its owner allow it") from error
     except IsADirectoryError as error:
         raise DataError(f"{path} is a folder; give the name of a table ({', '.join(_FORMATS)})") from error
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{path} is no text in UTF-8 ({error.reason} at byte {error.start}): save it as UTF-8"
+        ) from error
     except (OSError, ValueError, SyntaxError) as error:
         raise DataError(f"{path} cannot be read as a table ({file_format}): {' '.join(str(error).split())}") from error
 
@@ -90,8 +94,16 @@ def _read_csv(path: Path, text: Collection[str]) -> Table:
     """Read CSV; the mark that spreadsheets put before UTF-8 is no part of the first name."""
     content = path.read_text(encoding="utf-8-sig")
     header = next(csv.reader(line for line in content.splitlines() if line.strip()), [])
+    _check_separator(header, path)
     converters = {name.strip(): str for name in header if name.strip().lower() in text}
     return ascii.read(f"{content}\n", format="csv", converters=converters)
+
+
+def _check_separator(header: Sequence[str], path: Path) -> None:
+    """Refuse a table whose columns are kept apart by something else than commas, which would be one long name."""
+    for separator, name in ((";", "semicolons"), ("\t", "tabs"), ("|", "bars")):
+        if len(header) == 1 and header[0].count(separator) > 1:
+            raise DataError(f"the columns of {path} are separated by {name}: save it again with commas between them")
 
 
 def _read_parquet(path: Path) -> Table:

@@ -102,9 +102,9 @@ class SurveyTests:
 
     def test_the_card_says_whom_to_cite_and_what_is_hard(self, the_survey: Survey) -> None:
         card = the_survey.card
-        assert "@" in card.citation, "the citation is BibTeX"
-        assert "year" in card.citation, "the citation is BibTeX with a year"
-        assert len(card.hard) > 20, "'hard' is a sentence on what is hard about the data"
+        assert "@" in card.citation, "the citation is no BibTeX: it has no @"
+        assert "year" in card.citation, "the citation has no year"
+        assert len(card.hard) > 20, "'hard' says too little of what is hard about the data"
 
     def test_its_recipes_exist(self, the_survey: Survey) -> None:
         for name in (the_survey.card.recipe, the_survey.card.quick_recipe):

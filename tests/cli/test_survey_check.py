@@ -31,7 +31,7 @@ def test_without_data_the_sentence_about_them_is_skipped_and_says_why(astrofm, r
 @pytest.mark.parametrize(
     ("change", "sentence", "reason"),
     [
-        ({"citation": "ask us"}, "the card says whom to cite and what is hard", "the citation is BibTeX"),
+        ({"citation": "ask us"}, "the card says whom to cite and what is hard", "the citation is no BibTeX"),
         (
             {"archive": [{"name": "images", "note": "ask us"}]},
             "every archive has a licence and a way to get it",

@@ -90,3 +90,18 @@ def test_a_folder_or_a_forbidden_file_is_no_table(tmp_path, monkeypatch):
     monkeypatch.setattr("astrofm.data.tables.pq.read_table", forbidden)
     with pytest.raises(DataError, match=r"the table .*t.parquet cannot be read: permission denied; let its owner"):
         read_table(tmp_path / "t.parquet")
+
+
+@pytest.mark.parametrize(("separator", "name"), [(";", "semicolons"), ("\t", "tabs"), ("|", "bars")])
+def test_a_csv_without_commas_says_what_separates_its_columns(tmp_path, separator, name):
+    path = tmp_path / "table.csv"
+    path.write_text("\n".join(separator.join(row) for row in (["id", "ra", "dec"], ["a", "1", "2"])) + "\n")
+    with pytest.raises(DataError, match=f"are separated by {name}: save it again with commas"):
+        read_table(path)
+
+
+def test_a_csv_in_another_encoding_says_which_to_use(tmp_path):
+    path = tmp_path / "table.csv"
+    path.write_bytes("id_str,label\na,Pöhl\n".encode("latin-1"))
+    with pytest.raises(DataError, match=r"is no UTF-8 \(.* at byte 18\): save it as such"):
+        read_table(path)
