@@ -167,6 +167,15 @@ class Product(_Frozen):
         return self.shape[1], self.shape[2]
 
 
+def refuse_booleans(given: Any) -> Any:
+    """Refuse what YAML has read as true or false where a name was meant."""
+    names = [*given, *given.values()] if isinstance(given, dict) else given
+    for name in names if isinstance(names, list | tuple) else ():
+        if isinstance(name, bool) or (isinstance(name, list | tuple) and any(isinstance(one, bool) for one in name)):
+            raise ValueError("YAML reads yes, no, on and off as true or false: write such a name in quotes")
+    return given
+
+
 class ClassTask(_Frozen):
     """Tell classes apart by the values of a label column."""
 
@@ -176,13 +185,7 @@ class ClassTask(_Frozen):
     classes: dict[str, tuple[int | str, ...]] = Field(min_length=2)
     """For each class its values in the column; rows with any other value are left out."""
 
-    @field_validator("classes", mode="before")
-    @classmethod
-    def _yaml_reads_yes_as_true(cls, given: Any) -> Any:
-        for values in given.values() if isinstance(given, dict) else ():
-            if isinstance(values, list | tuple) and any(isinstance(value, bool) for value in values):
-                raise ValueError("YAML reads yes, no, on and off as true or false: write such a value in quotes")
-        return given
+    _words = field_validator("classes", mode="before")(refuse_booleans)
 
 
 class VoteTask(_Frozen):
@@ -193,6 +196,7 @@ class VoteTask(_Frozen):
     question: str
     classes: dict[str, tuple[str, ...]] = Field(min_length=2)
     """For each class its answers."""
+    _words = field_validator("classes", mode="before")(refuse_booleans)
     min_fraction: float = Field(default=0.5, ge=0, le=1)
     """Least share of the votes for the class; rows with less are left out."""
     min_votes: int = Field(default=1, ge=1)

@@ -126,13 +126,9 @@ def plan_run(recipe: Recipe, stores: Mapping[str, CutoutStore], *, is_checked: b
             has_label = _has_class(store)[kept] if labels is None else is_labelled(own[labels.column])
         feeds.append(Feed(name, store, kept, own, weight=choices[name].weight, is_labelled=has_label))
     if not any(len(feed.rows) for feed in feeds):
-        there = "; ".join(
-            f"{name} has {_by_split(store)}, and {' and '.join(chosen[name])} is asked for"
-            for name, store in training.items()
-        )
         raise DataError(
-            f"no cutout is left to train on in {', '.join(chosen)} (excluded by cross-match: {excluded}): {there}; "
-            f"other splits are named in a recipe, under data.surveys, as {{name: {name}, splits: [train, val, test]}}"
+            f"no cutout is left to train on in {', '.join(chosen)} (excluded by cross-match: {excluded})"
+            f"{_other_splits(chosen, training)}"
         )
     if labels is not None and not any(is_labelled(feed.labels[labels.column]).any() for feed in feeds):
         raise DataError(
@@ -210,9 +206,19 @@ def rows_of_splits(store: CutoutStore, splits: Sequence[str]) -> NDArray[np.int6
     return np.flatnonzero(np.isin(store.catalog.column("split"), list(splits))).astype(np.int64)
 
 
-def _by_split(store: CutoutStore) -> str:
-    names, counts = np.unique(store.catalog.column("split"), return_counts=True)
-    return ", ".join(f"{count} {name}" for name, count in zip(names.tolist(), counts.tolist(), strict=True))
+def _other_splits(chosen: Mapping[str, Sequence[str]], stores: Mapping[str, CutoutStore]) -> str:
+    """Say which splits there are of surveys that have nothing in those that were asked for; empty where all have."""
+    told = []
+    for name, store in stores.items():
+        names, counts = np.unique(store.catalog.column("split"), return_counts=True)
+        if set(names.tolist()) & set(chosen[name]):
+            continue
+        there = ", ".join(f"{count} {split}" for split, count in zip(names.tolist(), counts.tolist(), strict=True))
+        told.append(
+            f"{name} has {there}, and {' and '.join(chosen[name])} is asked for; a recipe names others under "
+            f"data.surveys, as {{name: {name}, splits: [train, val, test]}}"
+        )
+    return f": {'; '.join(told)}" if told else ""
 
 
 def _chosen_rows(store: CutoutStore, choice: SurveyChoice) -> NDArray[np.int64]:

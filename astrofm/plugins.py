@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import pluggy
-from packaging.requirements import Requirement
+from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
 from astrofm import builtins as builtin_parts
@@ -114,7 +114,10 @@ def _load_one(loaded: Loaded, point: EntryPoint) -> None:
 def _wanted_version(point: EntryPoint) -> str:
     """Return the versions of astrofm that a package asks for, where this is none of them; else an empty text."""
     for text in (point.dist.requires if point.dist is not None else None) or ():
-        needed = Requirement(text)
+        try:
+            needed = Requirement(text)
+        except InvalidRequirement:  # of an old package, and of another than this one as far as can be read
+            continue
         applies = needed.marker is None or needed.marker.evaluate({"extra": ""})
         is_core = canonicalize_name(needed.name) == "astrofm" and applies
         if is_core and not needed.specifier.contains(version("astrofm"), prereleases=True):

@@ -22,7 +22,19 @@ from astrofm.home import home, store_path
 from astrofm.listener import Progress
 from astrofm.survey import Survey
 
-READ_FROM_STORES = ("bands", "products", "tasks", "splits", "label_names", "votes", "stretches", "beam")
+READ_FROM_STORES = (
+    "bands",
+    "products",
+    "tasks",
+    "splits",
+    "label_names",
+    "votes",
+    "stretches",
+    "beam",
+    "psf_fwhm_arcsec",
+    "pixel_scale_arcsec",
+    "field_of_view_arcsec",
+)
 """What of a card is taken from the store, not from the survey, when a network is trained or measured."""
 
 
@@ -108,6 +120,8 @@ def _tell_of_another_card(survey: Survey, store: CutoutStore) -> None:
     """Warn where the card was changed after the store was made, which keeps the card that it was made with."""
     made_from = store.manifest.made_from
     changed = [name for name in READ_FROM_STORES if getattr(survey.card, name) != getattr(made_from.survey_card, name)]
+    if survey.votes != made_from.votes and "votes" not in changed:
+        changed.append("votes")
     if changed and not made_from.merged_from:
         warnings.warn(
             f"the card of {survey.name!r} has changed in {', '.join(changed)} since its store at {store.path} was "

@@ -83,7 +83,7 @@ def main() -> None:
     smallest = {
         key: min(result[key] for result in results.values()) for key in ("ratio_to_lightly", "share_of_bare_step")
     }
-    for name in asked.data if asked.device == "cuda" else ():
+    for name in asked.data if asked.device.startswith("cuda") and "bfloat16" in asked.precisions else ():
         results[name]["flops_of_peak"] = _flops_of_peak(len(SETS[name].channels), results[name], asked)
     if asked.json:
         print(json.dumps({**smallest, "data": results}))

@@ -277,7 +277,8 @@ def test_a_plugin_for_another_version_is_one_sentence_and_the_others_work(made_f
 
 
 @pytest.mark.parametrize(
-    "requirement", ["astrofm", "astrofm>=0.1", "numpy>=99", 'astrofm>=99; extra == "later"', "AstroFM!=99"]
+    "requirement",
+    ["astrofm", "astrofm>=0.1", "numpy>=99", 'astrofm>=99; extra == "later"', "AstroFM!=99", "old (>=1.0.*)"],
 )
 def test_a_plugin_for_this_version_is_used(made_for, requirement):
     made_for("theirs", requirement)

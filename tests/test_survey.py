@@ -170,8 +170,11 @@ def test_a_product_that_the_card_does_not_have_is_refused_with_those_it_has(radi
         find_source(card, radio_card_folder / "archive", "cubes")
 
 
-@pytest.mark.parametrize("values", [[True], [False, 1], ["no", True]])
-def test_yes_and_no_without_quotes_are_refused(card, values):
-    task = {"name": "bar", "title": "Barred", "column": "bar", "classes": {"barred": values, "unbarred": ["x"]}}
+@pytest.mark.parametrize(
+    "classes", [{"barred": [True], "unbarred": ["x"]}, {"a": [0], "b": ["no", False]}, {True: [1], False: [0]}]
+)
+@pytest.mark.parametrize("kind", [{"column": "bar"}, {"question": "bar"}])
+def test_yes_and_no_without_quotes_are_refused(card, classes, kind):
+    task = {"name": "bar", "title": "Barred", **kind, "classes": classes}
     with pytest.raises(ValidationError, match="YAML reads yes, no, on and off as true or false"):
         changed(card, tasks=[task])

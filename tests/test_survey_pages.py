@@ -8,7 +8,7 @@ from astrofm import plugins
 from astrofm.report.survey_page import index_page, survey_page
 
 PAGES = Path(__file__).parents[1] / "docs" / "surveys"
-AGAIN = "write it again: astrofm survey page {name} --mock 64 --out docs/surveys"
+AGAIN = "write it again: astrofm survey page {name} --mock 64 --out docs/surveys (--index for all)"
 SURVEYS = sorted(plugins.surveys())
 
 

@@ -84,6 +84,8 @@ def curve(
         raise typer.Exit(128 + stop.signum) from stop
     for override in report.overrides:
         warn(override)
+    if report.left_out:
+        warn(f"{report.left_out} training sources were left out: the test has the same ones")
     files = write_curve(report, target)
     if as_json:
         emit(report.to_json())
@@ -103,9 +105,9 @@ def _numbers(labels: str) -> list[int]:
 def _paths(models: str) -> dict[str, Path]:
     """Return the path of each model by its name: that of its folder, or all of the path where two have the same."""
     paths = [Path(word) for word in models.split(",") if word]
-    names = [path.name for path in paths]
-    named = {str(path) if names.count(path.name) > 1 else path.name: path for path in paths}
-    if not paths or len(named) != len(paths):
+    names = [path.resolve().name for path in paths]
+    named = {str(path) if names.count(name) > 1 else name: path for path, name in zip(paths, names, strict=True)}
+    if not paths or len({path.resolve() for path in paths}) != len(paths):
         raise UsageError(f"--models takes runs or models, each once, with commas between them, and was {models!r}")
     return named
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["chosen_recipe", "pretrain"]
 
+import shlex
 from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
@@ -93,19 +94,25 @@ def pretrain(
     left_out = ", ".join(f"{count} of {name}" for name, count in result.excluded.items() if count) or "none"
     note(f"{result.num_cutouts} cutouts, {result.step} steps in {result.seconds:.0f} s")
     note(f"left out by cross-match: {left_out}")
-    note(f"model in {folder}{_next(survey, store, mock, folder)}")
+    note(f"model in {folder}{_next(survey, store, mock, seed, folder)}")
 
 
-def _next(surveys: list[str], stores: list[str], mock: int | None, folder: Path) -> str:
+def _next(surveys: list[str], given: list[str], mock: int | None, seed: int, folder: Path) -> str:
     """Return the command that comes next, for the first survey that has labels; empty where none has."""
     from astrofm import plugins
+    from astrofm.data.store import CutoutStore
 
     labelled = [name for name in surveys if plugins.survey(name).card.tasks]
     if not labelled:
         return ""
-    words = [f"--survey {labelled[0]}", *(f"--store {path}" for path in stores)]
-    words += [] if mock is None else [f"--mock {mock}"]
-    return f"; next: astrofm transfer {' '.join(words)} --labels 145 --model {folder}"
+    card = plugins.survey(labelled[0]).card
+    needed = {card.name} if card.transfer is None else {card.transfer.train, card.transfer.test}
+    words = ["--survey", labelled[0]]
+    for path in given:
+        words += ["--store", str(path)] if CutoutStore.open(path).card.name in needed else []
+    words += [] if mock is None else ["--mock", str(mock)]
+    words += [] if mock is None or seed == 0 else ["--seed", str(seed)]
+    return f"; next: {shlex.join(['astrofm', 'transfer', *words, '--labels', '145', '--model', str(folder)])}"
 
 
 def chosen_recipe(config: str | None, changes: list[str], surveys: list[str], *, is_mock: bool) -> Recipe:

@@ -15,6 +15,7 @@ from astrofm.cli.show import AsJson, emit, note, progress, table, warn
 from astrofm.errors import UsageError
 
 Domain = Literal["radio", "optical"]
+INDEX = "README.md"
 
 app = typer.Typer(
     help="List the surveys, show their cards, fetch their archives, begin a new one.",
@@ -112,9 +113,10 @@ def page(
     store: Stores = [],  # noqa: B006 - typer's way
     mock: Mock = None,
     out: Annotated[Path, typer.Option("--out", help="Folder of the pages.")] = Path(),
+    index: Annotated[bool, typer.Option("--index", help=f"Write {INDEX} too, which leads to them.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Write a page about each survey: a sheet of cutouts, and what its card says; with several, an index too."""
+    """Write a page about each survey: a sheet of cutouts, and what its card says."""
     from astrofm import plugins
     from astrofm.report.survey_page import index_page, survey_page, survey_sheet
     from astrofm.stores import find_stores
@@ -131,10 +133,9 @@ def page(
         picture.write_bytes(jpeg)
         text.write_text(survey_page(survey, picture.name, caption), encoding="utf-8")
         written += [text, picture]
-    if len(names) > 1:
-        index = out / "README.md"
-        index.write_text(index_page(map(plugins.survey, names)), encoding="utf-8")
-        written.append(index)
+    if index:
+        (out / INDEX).write_text(index_page(map(plugins.survey, names)), encoding="utf-8")
+        written.append(out / INDEX)
     if as_json:
         emit({"files": [str(path) for path in written]})
     for path in written:

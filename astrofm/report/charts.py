@@ -16,13 +16,10 @@ from html import escape
 from astrofm.errors import DataError
 from astrofm.report.svg import CHARACTER, WIDTH, Axis, rule, svg, text, tick_text, ticks_around
 
-_STYLES = (
-    ("var(--series-1, #0072b2)", ""),
-    ("#d55e00", "7 4"),
-    ("#009e73", "2 3"),
-    ("#cc79a7", "9 3 2 3"),
-    ("#e69f00", "4 2"),
-)
+_COLOURS = ("var(--series-1, #0072b2)", "#d55e00", "#009e73", "#cc79a7", "#e69f00")
+_DASHES = ("", "7 4", "2 3", "9 3 2 3", "4 2")
+_STYLES = [(_COLOURS[i % 5], _DASHES[(i + i // 5) % 5]) for i in range(25)]
+"""Colour and dash of each line: as many different pairs as there can be."""
 
 
 @dataclass(frozen=True)
@@ -71,18 +68,19 @@ def line_svg(series: Sequence[Series], xlabel: str, ylabel: str, title: str, *, 
     edges = [edge for one in series for pair in one.band for edge in pair]
     x_ticks = list(log_ticks) or ticks_around([x for x, _ in points])
     y_ticks = ticks_around([*(y for _, y in points), *edges])
+    x_names = [f"{tick:.3g}" if log_ticks else tick_text(tick, x_ticks) for tick in x_ticks]
     margin_left = 34 + CHARACTER * max(len(tick_text(t, y_ticks)) for t in y_ticks)
     legend = _legend_places(series, margin_left)
     top = 34 + 22 * legend[-1][1] if len(series) > 1 else 12
     height = top + 280
-    margin_right = 8 + CHARACTER * len(tick_text(x_ticks[-1], x_ticks)) / 2
+    margin_right = 8 + CHARACTER * len(x_names[-1]) / 2
     x_axis = Axis(x_ticks[0], x_ticks[-1], margin_left, WIDTH - margin_right, is_log=bool(log_ticks))
     y_axis = Axis(y_ticks[0], y_ticks[-1], height - 48, top)
     parts = [
         *(_across(y_axis.at(t), x_axis) + text(margin_left - 8, y_axis.at(t) + 4, tick_text(t, y_ticks), "end")
           for t in y_ticks),
-        *(_tick(x_axis.at(t), y_axis.start) + text(x_axis.at(t), y_axis.start + 19, tick_text(t, x_ticks), "middle")
-          for t in x_ticks),
+        *(_tick(x_axis.at(t), y_axis.start) + text(x_axis.at(t), y_axis.start + 19, name, "middle")
+          for t, name in zip(x_ticks, x_names, strict=True)),
         _baseline(x_axis, y_axis.start),
         text((x_axis.start + x_axis.end) / 2, height - 8, xlabel, "middle"),
         text(14, (y_axis.start + y_axis.end) / 2, ylabel, "middle", rotate=True),

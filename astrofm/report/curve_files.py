@@ -61,7 +61,7 @@ def labels_svg(report: CurveReport) -> str:
         rows = [row for row in report.rows if (row.mode, row.model, row.init) == key]
         series.append(_series(_name(rows[0], report), [row.labels for row in rows], rows))
     ticks = sorted({row.labels for row in report.rows})
-    title = f"Test error on {report.survey} against the number of labels"
+    title = f"{_tested(report)} against the number of labels"
     return _standing_alone(line_svg(series, "labels", "error (%)", title, log_ticks=ticks if len(ticks) > 1 else ()))
 
 
@@ -79,9 +79,15 @@ def pretraining_svg(report: CurveReport) -> str:
     for mode, labels in dict.fromkeys((row.mode, row.labels) for row in rows):
         own = [row for row in rows if (row.mode, row.labels) == (mode, labels)]
         series.append(_series(f"{mode}, {labels} labels", [_petaflop(row) for row in own], own))
-    title = f"Test error on {report.survey} against pretraining"
+    title = f"{_tested(report)} against pretraining"
     xlabel = "cutouts seen x one forward pass (PFLOP)"
     return _standing_alone(line_svg(series, xlabel, "error (%)", title, log_ticks=costs))
+
+
+def _tested(report: CurveReport) -> str:
+    if report.folds:
+        return f"Error on {report.folds} folds of the training split of {report.survey}"
+    return f"Test error on {report.survey}"
 
 
 def _petaflop(row: CurveRow) -> float:

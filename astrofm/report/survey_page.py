@@ -82,9 +82,8 @@ def index_page(surveys: Iterable[Survey]) -> str:
     return "\n\n".join(
         [
             "# Surveys",
-            "One page for each survey that comes with astrofm or one of its three packages of surveys, written by "
-            "`astrofm survey page` from its card, which gives the source of every fact. To add one, see "
-            "[no-code.md](../no-code.md) and [plugins.md](../plugins.md).",
+            "A page for each survey, written by `astrofm survey page` from its card, which gives the source of every "
+            "fact.",
             _table(("survey", "domain", "what", "tasks"), rows),
             "",
         ]

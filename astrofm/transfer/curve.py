@@ -13,6 +13,7 @@ import copy
 import hashlib
 import json
 import os
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -34,7 +35,13 @@ from astrofm.transfer.bench import Arm, Bench, Features, check_modes
 from astrofm.transfer.curve_report import CurveReport, CurveRow
 from astrofm.transfer.finetune import FinetuneConfig
 from astrofm.transfer.metrics import paired_difference, summarise
-from astrofm.transfer.pairing import check_contract, labelled_data, leave_out_test_sources, matching_tasks
+from astrofm.transfer.pairing import (
+    check_contract,
+    labelled_data,
+    leave_out_test_sources,
+    matching_tasks,
+    training_data,
+)
 
 
 @dataclass(frozen=True)
@@ -105,12 +112,17 @@ def measure_curve(
             f"{folds} folds were asked for, of {train_store.card.name!r} and {test_store.card.name!r}: "
             "folds divide the training split of one survey into 2 or more parts"
         )
-    train, test = labelled_data(train_store, test_store, train_task, test_task)
-    train, _ = leave_out_test_sources(train, test)
+    if folds:
+        train = training_data(train_store, train_task)
+        test, left_out = train, 0
+    else:
+        train, test = labelled_data(train_store, test_store, train_task, test_task)
+        train, left_out = leave_out_test_sources(train, test)
+    _check_distinct({name: entrant.model for name, entrant in entrants.items()})
     about = {
         "astrofm": version("astrofm"),
-        "task": test_task.model_dump(mode="json"),
-        "stores": [store.content_hash for store in (train_store, test_store)],
+        "tasks": [task.model_dump(mode="json") for task in (train_task, test_task)],
+        "stores": [_facts_of(store) for store in (train_store, test_store)],
         "folds": folds,
     }
     overrides: dict[str, None] = {}
@@ -120,8 +132,8 @@ def measure_curve(
         card = entrant.model.card
         found = check_contract(card.contract, train_store, test_store, adapt_bands=adapt_bands, resample=resample)
         overrides |= dict.fromkeys(found)
-        tested, num_classes = train if folds else test, len(train_task.classes)
-        bench = Bench(card.contract, train, tested, num_classes, finetune_config or FinetuneConfig(), device)
+        num_classes = len(train_task.classes)
+        bench = Bench(card.contract, train, test, num_classes, finetune_config or FinetuneConfig(), device)
         rows += curve.rows(name, entrant, bench, num_entrants=len(entrants))
     return CurveReport(
         survey=test_store.card.name,
@@ -132,6 +144,7 @@ def measure_curve(
         mock=any(store.is_mock for store in (train_store, test_store))
         or any(entrant.model.card.is_mock for entrant in entrants.values()),
         overrides=tuple(overrides),
+        left_out=left_out,
         rows=tuple(rows),
     )
 
@@ -158,10 +171,10 @@ class _Curve:
         card = entrant.model.card
         config = EncoderConfig.model_validate(card.encoder)
         arms = {
-            f"weights {weights_sha256(entrant.model.encoder)}": Arm(
+            weights_sha256(entrant.model.encoder): Arm(
                 "pretrained", lambda seed: copy.deepcopy(entrant.model.encoder), True
             ),
-            "random weights": Arm(
+            f"random {config.model_dump_json()}": Arm(
                 "random", lambda seed: build_encoder(config, card.contract.num_channels, seed=seed), False
             ),
         }
@@ -192,7 +205,7 @@ class _Curve:
                 digest = self._digest(identity, embedded.bench, mode, num, seed)
                 cell = self._folder / f"{mode}-{num}-{seed}-{digest}.npy"
                 if not cell.exists():
-                    _keep(cell, self._measured(embedded, mode, num, seed))
+                    keep(cell, self._measured(embedded, mode, num, seed))
                 found[mode, num] = np.load(cell, allow_pickle=False)
         return found
 
@@ -200,7 +213,7 @@ class _Curve:
         """Return a hash of all that a cell depends on."""
         protocol = bench.finetune_config.model_dump(mode="json") if mode == "finetune" else None
         contract = bench.contract.model_dump(mode="json")
-        parts = [self._about, identity, contract, mode, num, seed, protocol]
+        parts = [self._about, identity, contract, bench.device, mode, num, seed, protocol]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
     def _measured(self, embedded: _Embedded, mode: str, num: int, seed: int) -> NDArray[np.bool_]:
@@ -238,6 +251,15 @@ class _Embedded:
         return self._features[1]
 
 
+def _check_distinct(models: Mapping[str, Model]) -> None:
+    """Refuse a curve in which two names stand for the same weights."""
+    seen: dict[str, str] = {}
+    for name, model in models.items():
+        other = seen.setdefault(weights_sha256(model.encoder), name)
+        if other != name:
+            raise UsageError(f"the models {other!r} and {name!r} have the same weights: leave one of them out")
+
+
 def folds_of(labels: NDArray[np.int64], num_folds: int, seed: int) -> NDArray[np.int64]:
     """Return the fold of each row, each fold with its share of each class.
 
@@ -262,9 +284,15 @@ def weights_sha256(encoder: nn.Module) -> str:
     """Return a hash of the weights and buffers of an encoder."""
     digest = hashlib.sha256()
     for name, value in sorted(encoder.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
+
+
+def _facts_of(store: CutoutStore) -> list[Any]:
+    """Return what the pixels, labels and input of a store depend on: its content, card, product and vote schema."""
+    made_from = store.manifest.made_from
+    return [store.content_hash, made_from.model_dump(mode="json", include={"card", "product", "votes", "options"})]
 
 
 def forward_flop(encoder: nn.Module, shape: Sequence[int]) -> int:
@@ -277,13 +305,13 @@ def forward_flop(encoder: nn.Module, shape: Sequence[int]) -> int:
     return int(counter.get_total_flops())
 
 
-def _keep(cell: Path, wrong: NDArray[np.bool_]) -> None:
+def keep(cell: Path, wrong: NDArray[np.bool_]) -> None:
     """Write a cell; it appears whole or not at all."""
     cell.parent.mkdir(parents=True, exist_ok=True)
-    partial = cell.with_suffix(".partial")
-    with partial.open("wb") as file:
+    # A name of its own: another process may measure the same cell.
+    with tempfile.NamedTemporaryFile(dir=cell.parent, suffix=".partial", delete=False) as file:
         np.save(file, wrong, allow_pickle=False)
-    os.replace(partial, cell)  # noqa: PTH105 - the atomic replacement is the point
+    os.replace(file.name, cell)  # noqa: PTH105 - the atomic replacement is the point
 
 
 def _row(

@@ -60,6 +60,7 @@ class CurveReport:
         folds: Folds of the training split that were tested on in turn; 0: the test split was.
         mock: Whether any of it is made up.
         overrides: What was accepted against an input contract, and by whom.
+        left_out: Training rows of another survey that were left out because a test source lies at the same place.
         rows: In the order of models, modes and labels, pretrained before random.
     """
 
@@ -70,6 +71,7 @@ class CurveReport:
     folds: int
     mock: bool
     overrides: tuple[str, ...]
+    left_out: int
     rows: tuple[CurveRow, ...]
 
     def to_json(self) -> dict[str, Any]:

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-__all__ = ["check_contract", "labelled_data", "leave_out_test_sources", "matching_tasks", "num_test_sources"]
+__all__ = [
+    "check_contract",
+    "labelled_data",
+    "leave_out_test_sources",
+    "matching_tasks",
+    "num_test_sources",
+    "training_data",
+]
 
 from collections import Counter
 from collections.abc import Sequence
@@ -58,6 +65,11 @@ def matching_tasks(
     )
 
 
+def training_data(store: CutoutStore, task: ClassTask | VoteTask) -> LabelledData:
+    """Return the labelled rows of the training split."""
+    return _rows_with_labels(store, task, ("train",))
+
+
 def labelled_data(
     train_store: CutoutStore, test_store: CutoutStore, train_task: ClassTask | VoteTask, test_task: ClassTask | VoteTask
 ) -> tuple[LabelledData, LabelledData]:
@@ -68,7 +80,7 @@ def labelled_data(
     Raises:
         DataError: If there is nothing to test on.
     """
-    train = _rows_with_labels(train_store, train_task, ("train",))
+    train = training_data(train_store, train_task)
     same = test_store.card.name == train_store.card.name
     test = _rows_with_labels(test_store, test_task, ("test",) if same else ("train", "val", "test"))
     order = np.array([list(train_task.classes).index(name) for name in test_task.classes])

@@ -80,6 +80,7 @@ class PixelView(View):
             parameters: Rows of :meth:`draw`, on the CPU: which images to change is found there, without waiting for
                 the device. Shape: (batch, parameters).
         """
+        self.check_channels(images.shape[1])
         is_changed = self.changes(parameters)
         if bool(is_changed.all()):
             return self.apply(images, parameters.to(images.device))
@@ -89,6 +90,13 @@ class PixelView(View):
             places = rows.to(images.device)
             changed[places] = self.apply(images[places], parameters[rows].to(images.device))
         return changed
+
+    def check_channels(self, num_channels: int) -> None:
+        """Refuse images with other bands than the view is for; asked for each batch, whether or not it changes any.
+
+        Raises:
+            RecipeError: If the view cannot act on so many channels.
+        """
 
     def changes(self, parameters: Tensor) -> Tensor:
         """Return which images :meth:`apply` is to change; the others are not handed to it and stay as they are.

@@ -48,13 +48,8 @@ class Grayscale(PixelView):
         """Return which images are to lose their colour. Shape: (batch,), bool."""
         return parameters[:, 0] != 0
 
-    def apply(self, images: Tensor, parameters: Tensor) -> Tensor:
-        """Return the images without colour.
-
-        Raises:
-            RecipeError: If the images have one band, or not the three that the weights are for.
-        """
-        num_channels = images.shape[1]
+    def check_channels(self, num_channels: int) -> None:
+        """Refuse images with one band, or without the three that the weights are for."""
         if num_channels == 1:
             raise RecipeError("grayscale mixes bands and these images have one: leave it out")
         if self.config.weights == "bt601" and num_channels != 3:
@@ -62,6 +57,10 @@ class Grayscale(PixelView):
                 f"grayscale with weights bt601 takes red, green and blue and these images have {num_channels} bands: "
                 "set weights to mean"
             )
+
+    def apply(self, images: Tensor, parameters: Tensor) -> Tensor:
+        """Return the images without colour."""
+        num_channels = images.shape[1]
         weights = LUMA if self.config.weights == "bt601" else (1.0 / num_channels,) * num_channels
         grey = torch.zeros_like(images[:, 0])
         for channel, weight in enumerate(weights):

@@ -314,6 +314,8 @@ def test_positions_are_not_compared_where_the_header_does_not_tell(tmp_path):
         "galactic": {"CTYPE1": "GLON-TAN", "CTYPE2": "GLAT-TAN"},
         "all sky": {"CTYPE1": "RA---AIT", "CTYPE2": "DEC--AIT"},
         "turned": {"LONPOLE": 90.0},
+        "turned otherwise": {"PV1_3": 90.0},
+        "nowhere": {"CRVAL2": "unknown"},
     }.items():
         assert isinstance(read_cutout(write(tmp_path / f"{name}.fits", pixels(), **cards), position=far), Cutout), name
 

@@ -103,5 +103,5 @@ def test_a_csv_without_commas_says_what_separates_its_columns(tmp_path, separato
 def test_a_csv_in_another_encoding_says_which_to_use(tmp_path):
     path = tmp_path / "table.csv"
     path.write_bytes("id_str,label\na,Pöhl\n".encode("latin-1"))
-    with pytest.raises(DataError, match=r"is no UTF-8 \(.* at byte 18\): save it as such"):
+    with pytest.raises(DataError, match=r"is no text in UTF-8 .* at byte \d+\): save it as UTF-8"):
         read_table(path)

@@ -113,3 +113,24 @@ def test_what_cannot_be_drawn_is_refused():
         error_bar_svg([])
     with pytest.raises(DataError, match="outside its interval"):
         error_bar_svg([Interval("a", 0.5, 0.6, 0.7)])
+
+
+def test_ticks_of_a_logarithmic_axis_are_written_out():
+    drawing = line_svg([Series("a", [20, 100], [1, 2])], "x", "y", "t", log_ticks=[20, 100])
+    assert ">20<" in drawing
+    assert ">100<" in drawing
+    small = line_svg([Series("a", [0.001, 0.05], [1, 2])], "x", "y", "t", log_ticks=[0.001, 0.05])
+    assert ">0.001<" in small
+    assert ">0.05<" in small
+
+
+def test_nine_lines_look_different():
+    many = [Series(str(i), [0, 1], [i, i + 1]) for i in range(9)]
+    drawing = line_svg(many, "x", "y", "t")
+    paths = re.findall(r'<path d="M[^"]*" fill="none" (stroke="[^>]*)><title>', drawing)
+    assert len(paths) == len(set(paths)) == 9
+
+
+def test_a_band_must_have_an_edge_for_each_x():
+    with pytest.raises(DataError, match="2 x and a band of 1"):
+        line_svg([Series("a", [0, 1], [1, 2], [(0.0, 3.0)])], "x", "y", "t")

@@ -85,10 +85,12 @@ def test_the_command_writes_pages_of_surveys_by_name_or_card(radio_card_folder, 
         assert picture.format == "JPEG"
 
 
-def test_several_surveys_get_an_index(radio_card_folder, write_card, tmp_path):
+def test_an_index_is_written_where_it_is_asked_for(radio_card_folder, write_card, tmp_path):
     cards = [write_card(tmp_path / f"{name}.yaml", name=name) for name in ("near", "far")]
     arguments = ["survey", "page", *map(str, cards), "--mock", "12", "--out", str(tmp_path / "pages"), "--json"]
-    result = CliRunner().invoke(app, arguments)
+    assert CliRunner().invoke(app, arguments).exit_code == 0
+    assert not (tmp_path / "pages" / "README.md").exists(), "it could be somebody's own"
+    result = CliRunner().invoke(app, [*arguments, "--index"])
     assert result.exit_code == 0, result.output
     index = (tmp_path / "pages" / "README.md").read_text(encoding="utf-8")
     assert index.index("[far](far.md)") < index.index("[near](near.md)")

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -181,6 +182,10 @@ def test_files_say_the_same_in_numbers_and_in_lines(galaxies, entrants, tmp_path
     by_labels = files[2].read_text(encoding="utf-8")
     assert by_labels.startswith('<svg xmlns="http://www.w3.org/2000/svg"')
     assert by_labels.count("<polygon") == 4
+    styles = re.findall(
+        r'stroke="([^"]+)" stroke-width="2.2" stroke-linejoin="round" [^>]*?(dasharray="[^"]+")?>', by_labels
+    )
+    assert len(set(styles)) == len(styles) == 4
     assert all(f">{num}<" in by_labels for num in LABELS)
     assert "random weights (long), linear" in by_labels
     assert pretraining_svg(report).count("<polygon") == len(LABELS)

@@ -47,8 +47,8 @@ def test_the_mean_counts_all_bands_alike_and_keeps_their_number(channels):
 
 def test_bands_that_have_no_such_grey_are_refused():
     with pytest.raises(RecipeError, match="these images have one: leave it out"):
-        Grayscale(GrayscaleConfig(weights="mean")).apply(images_of(channels=1), torch.ones(4, 1))
+        Grayscale(GrayscaleConfig(weights="mean"))(images_of(channels=1), torch.zeros(4, 1))
     with pytest.raises(RecipeError, match="these images have 5 bands: set weights to mean"):
-        Grayscale(GrayscaleConfig()).apply(images_of(channels=5), torch.ones(4, 1))
+        Grayscale(GrayscaleConfig())(images_of(channels=5), torch.zeros(4, 1))
     with pytest.raises(ValidationError):
         GrayscaleConfig(weights="luma")

@@ -146,7 +146,7 @@ class Preparation:
         if set(factors) == {1.0}:
             return replace(cutout, unit=self.options.unit)
         of_noise = dict(zip(self._noise_names, factors, strict=True))
-        if len(factors) == 1:
+        if len(set(factors)) == 1:
             of_noise["rms"] = factors[0]
         meta = {name: value * of_noise.get(name, 1.0) for name, value in cutout.meta.items()}
         image = np.asarray(cutout.image, np.float32) * np.array(factors, np.float32)[:, None, None]

@@ -63,10 +63,11 @@ def check_feeds(feeds: Sequence[Feed], batch_size: int, world_size: int, *, drop
         raise UsageError(f"there are no rows to read in {surveys or 'no store'}")
     if batch_size < 1 or batch_size % world_size:
         raise UsageError(f"a batch of {batch_size} cannot be shared equally by {world_size} processes")
+    fitting = num_rows // 2 // world_size * world_size
     if drop_last and batch_size > num_rows:
         raise UsageError(
-            f"a batch of {batch_size} is larger than the data, {num_rows} rows of {surveys}: make it smaller, with "
-            f"--set training.batch_size={max(1, num_rows // 2)}"
+            f"a batch of {batch_size} is larger than the data, {num_rows} rows of {surveys}: make it smaller"
+            + (f", with --set training.batch_size={fitting}" if fitting >= 2 * world_size else "")
         )
     for feed in feeds[1:]:
         if feed.labels.keys() != feeds[0].labels.keys():

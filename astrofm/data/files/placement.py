@@ -60,10 +60,13 @@ def _tells(keywords: Mapping[str, Any]) -> bool:
     is_j2000 = equinox == 2000 and str(keywords.get("RADESYS", "ICRS")).strip().upper() in ("", "ICRS", "FK5")
     is_equatorial = lon.startswith("RA--") and lat.startswith("DEC-") and lon[-3:] in _RADIUS
     names = ("CRVAL1", "CRVAL2", "CRPIX1", "CRPIX2", "NAXIS1", "NAXIS2")
-    is_told = "PV2_1" not in keywords and all(name in keywords for name in names)
+    is_told = not {"PV2_1", "PV1_3"} & set(keywords) and all(name in keywords for name in names)
+    if not (is_j2000 and is_equatorial and is_told):
+        return False
     # What astropy writes into every header is the default of a zenithal projection, but for one about the pole.
-    is_upright = keywords.get("LONPOLE", 180.0) == 180.0 and abs(float(keywords.get("CRVAL2", 90.0))) < 90.0
-    return bool(is_j2000 and is_equatorial and is_told and is_upright)
+    reference = keywords["CRVAL2"]
+    is_upright = isinstance(reference, int | float) and abs(reference) < 90.0
+    return bool(is_upright and keywords.get("LONPOLE", 180.0) == 180.0)
 
 
 def _is_inside(keywords: Mapping[str, Any], position: Position) -> bool:
