@@ -216,6 +216,8 @@ class Splits(_Frozen):
     """Of ``sky``: the blocks are the HEALPix cells of this order, 58.6 deg / 2^order wide: 1.8 deg at 5."""
     column: str = ""
     """Of ``stratified``: the column whose values are the classes."""
+    words: dict[Literal["train", "val", "test"], tuple[str, ...]] = {}
+    """Of ``published``: what the catalogue calls a split, where it is not by its name."""
 
     @model_validator(mode="after")
     def _leaves_rows_to_train_on(self) -> Self:
@@ -231,6 +233,8 @@ class Splits(_Frozen):
             raise ValueError(
                 "the scheme 'stratified', and no other, needs 'column': the label whose values are classes"
             )
+        if self.words and self.scheme != "published":
+            raise ValueError(f"the scheme {self.scheme!r} has no use for words: leave them out, or choose 'published'")
         if self.scheme == "published" and self.val_fraction:
             raise ValueError("published splits are kept as they are: leave out val_fraction")
         if self.scheme != "sky" and self.healpix_order != type(self).model_fields["healpix_order"].default:

@@ -105,7 +105,7 @@ def in_one_line(error: ValidationError) -> str:
     faults = []
     for fault in error.errors():
         place = ".".join(str(part) for part in fault["loc"]) or "the file"
-        unknown_key = fault["type"] == "extra_forbidden"
-        said = "no such key" if unknown_key else fault["msg"].removeprefix("Value error, ")
+        plain = {"extra_forbidden": "no such key", "missing": "is missing and must be given"}
+        said = plain.get(fault["type"], fault["msg"].removeprefix("Value error, "))
         faults.append(f"{place}: {' '.join(said.split())}")
     return "; ".join(faults)

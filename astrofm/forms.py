@@ -37,7 +37,7 @@ class FolderLayout(_Frozen):
     """A folder of images and a table: all that a survey without code needs."""
 
     images: str = ""
-    """Pattern of the image files; empty: that of the product."""
+    """Pattern of the image files, or their name with ``{id_str}`` where the id stands; empty: that of the product."""
     table: str
     """Name of the table in the folder (CSV, ECSV, FITS, VOTable or Parquet)."""
     columns: dict[str, str] = {}

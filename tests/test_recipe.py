@@ -82,7 +82,7 @@ def test_a_misspelt_key_is_named_wherever_it_is(tmp_path, place, key):
 def test_a_missing_section_is_named(tmp_path, key):
     path = tmp_path / "faulty.yaml"
     path.write_text(yaml.safe_dump({name: value for name, value in GIVEN.items() if name != key}))
-    with pytest.raises(RecipeError, match=f"{key}: Field required"):
+    with pytest.raises(RecipeError, match=f"{key}: is missing and must be given"):
         Recipe.load(str(path))
 
 

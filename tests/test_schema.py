@@ -56,7 +56,7 @@ def test_a_question_has_at_least_two_answers():
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("name: x\nsource: y\nquestion: []\n", "questions: Field required; question: no such key"),
+        ("name: x\nsource: y\nquestion: []\n", "questions: is missing and must be given; question: no such key"),
         ("", "the file: Input should be a valid dictionary"),
         ("name: [x\n", "is not YAML"),
     ],

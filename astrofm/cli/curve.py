@@ -124,8 +124,12 @@ def _model_and_cost(path: Path) -> tuple[Any, int | None]:
 
 
 def _show(report: Mapping[str, Any]) -> None:
-    rows = [[row["model"], row["mode"], row["init"], str(row["labels"]), *error_cells(row)] for row in report["rows"]]
+    rows = []
+    for row in report["rows"]:
+        error, interval, difference, its_interval = error_cells(row)
+        beside = "" if row["init"] == "random" else f"{difference} ({its_interval})"
+        rows.append([row["model"], row["mode"], row["init"], str(row["labels"]), f"{error} ({interval})", beside])
     tested = f"{report['folds']} folds of the training split" if report["folds"] else "test split"
     title = f"{report['survey']}{' (mock data)' if report['mock'] else ''}, {report['task']}: error on the {tested}"
-    columns = ("model", "mode", "weights", "labels", "error", "95% interval", "difference to random", "95% interval")
+    columns = ("model", "mode", "weights", "labels", "error (95% interval)", "to random (95% interval)")
     table(title, columns, rows)

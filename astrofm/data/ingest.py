@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from astrofm.data.labels import unanswered
 from astrofm.data.layout import create_arrays
 from astrofm.data.making.cluster import ClusterWorkers
 from astrofm.data.making.pack import PackJob, store_catalog, write_rejected
@@ -97,6 +98,8 @@ def ingest(
         start_server()  # it imports while this process hashes
     plan = make_plan(survey, source, product, workers, options, remembered(partial_of(out) / REMEMBERED))
     tell = listener or (lambda done, total, what: None)
+    for sentence in [] if plan.made_from.mock else unanswered(plan.catalog, survey.card):
+        warnings.warn(f"of survey {survey.name!r}, {sentence}", UserWarning, stacklevel=2)
     if out.exists() and not overwrite:
         info = _already_complete(plan, out)
         if partial_of(out).exists():

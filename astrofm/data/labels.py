@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["check_labels", "draw_labels", "task_labels"]
+__all__ = ["check_labels", "draw_labels", "task_labels", "unanswered"]
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,13 +12,15 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from astrofm.card import ClassTask, VoteTask
+from astrofm.card import ClassTask, SurveyCard, VoteTask
 from astrofm.data.catalog import Catalog
 from astrofm.data.votes import NumericColumns, vote_counts
 from astrofm.errors import DataError
 from astrofm.schema import VoteSchema
 
 NOT_IN_TASK = -1
+MOST_TOLD = 6
+"""Values of a label column that a message names."""
 
 _LEAST = {"z_spec": -1.0, "z_phot": -1.0, "z_err": 0.0, "las_arcsec": 0.0, "size_arcsec": 0.0}
 """No redshift, error or size is less; what stands below is a mark for a missing entry."""
@@ -79,6 +82,45 @@ def task_labels(catalog: Catalog, task: ClassTask | VoteTask, votes: VoteSchema 
     if isinstance(task, ClassTask):
         return _class_labels(catalog, task)
     return _vote_labels(catalog, task, votes)
+
+
+def unanswered(catalog: Catalog, card: SurveyCard) -> list[str]:
+    """Say what the classes of a card look for and the labels of its catalogue do not have, a sentence each.
+
+    Args:
+        catalog: Labels under the names of the contract.
+        card: With its tasks.
+    """
+    told = []
+    for task in card.tasks:
+        if not isinstance(task, ClassTask):
+            continue
+        if task.column not in catalog.columns:
+            mapped = {own: name for layout in _layouts(card) for name, own in layout.items()}
+            there = f"the card maps it to {mapped[task.column]!r}" if task.column in mapped else "there is none"
+            told.append(f"task {task.name!r} takes its labels from column {task.column!r}, and {there}: name another")
+            continue
+        column = catalog.column(task.column)
+        is_text = column.dtype.kind in "SU"
+        values = [value for value in column.tolist() if value == value]  # noqa: PLR0124 - NaN: no label
+        found = set(values)
+        missing = {
+            name: own
+            for name, own in task.classes.items()
+            if not any((str(value) if is_text else value) in found for value in own)
+        }
+        if missing:
+            counts = ", ".join(f"{value!r} ({num})" for value, num in Counter(values).most_common(MOST_TOLD))
+            looked_for = "; ".join(f"{name}: {', '.join(map(repr, own))}" for name, own in missing.items())
+            told.append(
+                f"task {task.name!r} has classes without any row ({looked_for}): column {task.column!r} has {counts}"
+            )
+    return told
+
+
+def _layouts(card: SurveyCard) -> list[dict[str, str]]:
+    """Return the columns that the card maps, of the form that it has."""
+    return [form.columns for form in (card.folder, card.mosaic, card.arrays, card.pictures) if form is not None]
 
 
 def draw_labels(labels: NDArray[np.integer[Any]], num: int, seed: int, *, of: str = "the task") -> NDArray[np.int64]:

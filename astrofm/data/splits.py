@@ -145,17 +145,20 @@ def _published(catalog: Catalog, splits: Splits) -> NDArray[np.str_]:
             "the card says that the splits are published and the catalogue has no 'split' column; "
             "map the table's own column to it, or set the scheme to 'by-id', 'sky' or 'stratified'"
         )
+    own = {word.lower().strip(): split for split, words in splits.words.items() for word in words}
     kept = np.empty(len(catalog), "<U5")
     for rows in blocks_of(len(catalog)):
         given = _column(catalog, "split", rows).astype(np.str_)
         published = np.char.lower(np.char.strip(given))
-        published = np.where(np.isin(published, ("valid", "validation")), "val", published)
+        for word, split in {"valid": "val", "validation": "val", **own}.items():
+            published = np.where(published == word, split, published)
         unknown = ~np.isin(published, SPLITS)
         if unknown.any():
             row = int(np.argmax(unknown))
             raise DataError(
                 f"the split of {str(_column(catalog, 'id_str', rows)[row])!r} is {str(given[row])!r}; "
-                f"it must be one of {', '.join(SPLITS)}"
+                f"it must be one of {', '.join(SPLITS)}, or be among the words of the card's splits, as "
+                f"words: {{test: [{str(given[row]).strip()}]}}"
             )
         kept[rows] = published
     return kept

@@ -99,7 +99,8 @@ def _facts(card: SurveyCard) -> list[tuple[str, str, str]]:
         rows.append(_fact("beam (FWHM)", card.beam, ""))
     if card.psf_fwhm_arcsec is not None:
         rows.append(_fact("PSF (FWHM)", card.psf_fwhm_arcsec, "arcsec"))
-    rows.append(("orientation", card.orientation, ""))
+    is_stated = "orientation" in card.model_fields_set
+    rows.append(("orientation", card.orientation, "" if is_stated else "assumed: the card does not say"))
     return rows
 
 

@@ -74,8 +74,10 @@ def assert_labels_are_known(card: SurveyCard, catalog: Catalog, *, is_part: bool
     if card.label_names:
         unknown = {value for value in values if value == value} - {-1, *card.label_names}
         assert not unknown, f"the card names no label {sorted(unknown)[0]!r}"
+    if is_part:
+        return
     for task in card.tasks:
-        if isinstance(task, ClassTask) and not (is_part and set(values) <= {-1}):
+        if isinstance(task, ClassTask):
             accepted = {str(value) for values in task.classes.values() for value in values}
             found = {str(value) for value in catalog.column(task.column)}
             assert found & accepted, f"no row belongs to task {task.name!r}"

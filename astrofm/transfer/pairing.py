@@ -19,15 +19,12 @@ import numpy as np
 from astrofm.card import ClassTask, SurveyCard, VoteTask
 from astrofm.contract import InputContract
 from astrofm.data.crossmatch import near
-from astrofm.data.labels import task_labels
+from astrofm.data.labels import MOST_TOLD, task_labels
 from astrofm.data.store import CutoutStore
 from astrofm.errors import ContractError, DataError, UsageError
 from astrofm.plan import field_of_view_arcsec, rows_of_splits
 from astrofm.transfer.finetune import LabelledData
 from astrofm.transfer.tasks import find_task
-
-MOST_TOLD = 6
-"""Values of a label column that a message names."""
 
 SAME_SOURCE_ARCSEC = 60.0
 """Separation within which sources of two surveys are taken for one; extended sources have no sharper position."""

@@ -76,7 +76,7 @@ def test_unknown_survey_and_missing_data_are_one_sentence(astrofm, radio_card_fo
         (
             {"tasks": [{"name": "t", "title": "T", "column": "label", "classes": {"a": [7], "b": [8]}}]},
             "ids positions and labels",
-            "no row belongs to task 't'",
+            "task 't' has classes without any row (a: 7; b: 8): column 'label' has 0 (2), 1 (1)",
         ),
     ],
 )

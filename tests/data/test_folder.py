@@ -16,6 +16,7 @@ from astrofm.data.forms.mock_sources import mock_file_name
 from astrofm.data.quality import judge
 from astrofm.data.tables import read_table
 from astrofm.errors import DataError
+from astrofm.forms import FolderLayout
 from astrofm.survey import Survey, find_source
 
 RADIO = """
@@ -451,3 +452,19 @@ def test_a_mock_with_extensions_is_read_with_its_flags_and_errors(tmp_path, exte
     numbered = card(folder={"table": "table.csv", "extensions": {"image": "1"}})
     with pytest.raises(DataError, match="needs names of its extensions, not the number 1"):
         folder_mock(numbered, 1, 0, tmp_path / "numbered")
+
+
+def test_file_names_may_be_made_of_the_id(tmp_path):
+    """Also of pictures, whose names are the id with something around it."""
+    survey_card = picture_card(num_bands=1).model_copy(
+        update={"folder": FolderLayout(images="pictures/mkt_{id_str}_v2.png", table="table.csv")}
+    )
+    folder = folder_mock(survey_card, 4, 0, tmp_path)
+    assert (folder / "pictures" / "mkt_mock-000000_v2.png").is_file()
+    (folder / "pictures" / "mkt_mock-000003_v2.png").rename(folder / "pictures" / "mkt_stray_v2.png")
+    table, cutouts = read(survey_card, folder)
+    found = dict(zip(table["id_str"].tolist(), table["rejected"].tolist(), strict=True))
+    assert found["mock-000000"] == ""
+    assert found["mock-000003"] == "missing file"
+    assert found["stray"] == "no row in the table"
+    assert sum(isinstance(cutout, Cutout) for cutout in cutouts) == 3

@@ -4,9 +4,9 @@ from astropy.table import MaskedColumn, Table
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from astrofm.card import ClassTask, VoteTask
+from astrofm.card import ClassTask, SurveyCard, VoteTask
 from astrofm.data.catalog import Catalog
-from astrofm.data.labels import check_labels, draw_labels, task_labels
+from astrofm.data.labels import check_labels, draw_labels, task_labels, unanswered
 from astrofm.errors import DataError
 from astrofm.schema import Question, VoteSchema
 
@@ -183,3 +183,30 @@ def test_without_a_schema_a_column_that_holds_no_votes_is_not_counted_as_an_answ
     assert task_labels(catalog(**votes), task).tolist() == [0, 1, 0]
     with pytest.raises(DataError, match="'shape_prediction' among the answers to 'shape', and it holds no numbers"):
         task_labels(catalog(**votes, shape_prediction=stray), task)
+
+
+@pytest.fixture
+def card_with(write_card, tmp_path):
+    def make(column, classes, **columns):
+        task = {"name": "t", "title": "T", "column": column, "classes": classes}
+        folder = {"table": "table.csv", "columns": columns}
+        return SurveyCard.from_yaml(write_card(tmp_path / "card.yaml", tasks=[task], folder=folder))
+
+    return make
+
+
+def test_a_class_that_no_row_belongs_to_is_told(card_with):
+    found = catalog(label=["so-so", "boring", "boring", ""])
+    assert unanswered(found, card_with("label", {"dull": ["boring"], "unsure": ["so-so"]})) == []
+    (told,) = unanswered(found, card_with("label", {"dull": ["boring"], "unsure": ["so so"]}))
+    assert told == (
+        "task 't' has classes without any row (unsure: 'so so'): column 'label' has 'boring' (2), 'so-so' (1), '' (1)"
+    )
+
+
+def test_a_task_on_a_column_that_the_card_calls_otherwise_is_told(card_with):
+    found = catalog(label=[0, 1])
+    (told,) = unanswered(found, card_with("verdict", {"a": [0], "b": [1]}, label="verdict"))
+    assert told == "task 't' takes its labels from column 'verdict', and the card maps it to 'label': name another"
+    (told,) = unanswered(found, card_with("opinion", {"a": [0], "b": [1]}))
+    assert told.endswith("column 'opinion', and there is none: name another")

@@ -206,3 +206,13 @@ def test_a_row_without_a_position_is_drawn_by_its_id():
 def test_a_rule_that_contradicts_itself_is_refused(given_keys, sentence):
     with pytest.raises(ValidationError, match=sentence):
         Splits(**given_keys)
+
+
+def test_a_card_may_say_what_its_catalogue_calls_the_splits():
+    found = catalog(["a", "b", "c", "d"], split=["calib", "Science", "test", "valid"])
+    rule = Splits(scheme="published", words={"train": ("calib",), "test": ("science",)})
+    assert assign_splits(found, rule).tolist() == ["train", "test", "test", "val"]
+    with pytest.raises(DataError, match=r"is 'calib'; it must be one of .* words: \{test: \[calib\]\}"):
+        assign_splits(found, Splits(scheme="published"))
+    with pytest.raises(ValidationError, match="'by-id' has no use for words"):
+        Splits(scheme="by-id", words={"train": ("calib",)})

@@ -65,7 +65,7 @@ def join(table: Table, folder: Path, layout: FolderLayout, pattern: str) -> Tabl
 
 
 def _way_to_join(table: Table, layout: FolderLayout) -> str:
-    if layout.bands:
+    if layout.bands or ID in layout.images:
         return f"{ID} stands for the id of the row"
     if "file_loc" not in table.colnames:
         return "join them with a file_loc column"
@@ -80,12 +80,18 @@ def band_files(layout: FolderLayout, id_str: str) -> list[str]:
 
 def _join_images(table: Table, folder: Path, layout: FolderLayout, pattern: str) -> _Joined:
     """Join by the ``file_loc`` column, or without one by the id, which then is the name of the file."""
-    names = [name for name in _matching(folder, pattern) if name != layout.table]
-    known = set(names)
-    wanted = _located(table) if "file_loc" in table.colnames else _by_stem(_ids(table), names)
+    if ID in pattern:
+        id_of = {name: id_str for id_str, name in _of_template(folder, pattern) if name != layout.table}
+        known, wanted = set(id_of), [_inside(pattern.replace(ID, id_str)) for id_str in _ids(table)]
+    else:
+        names = [name for name in _matching(folder, pattern) if name != layout.table]
+        known = set(names)
+        wanted = _located(table) if "file_loc" in table.colnames else _by_stem(_ids(table), names)
     there = [bool(name) and (name in known or (folder / name).is_file()) for name in wanted]
     rejected = np.where(np.array(there, dtype=bool), "", NO_FILE)
-    return _Joined(np.array(wanted, dtype=np.str_), rejected, _called(sorted(known - set(wanted)), _ids(table)))
+    left = sorted(known - set(wanted))
+    rowless = {name: id_of[name] for name in left} if ID in pattern else _called(left, _ids(table))
+    return _Joined(np.array(wanted, dtype=np.str_), rejected, rowless)
 
 
 def _join_bands(table: Table, folder: Path, layout: FolderLayout) -> _Joined:

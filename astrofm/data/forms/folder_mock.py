@@ -17,7 +17,7 @@ from astrofm.data.forms.folder_files import band_files
 from astrofm.data.forms.mock_images import mock_product, picture_of, to_uint8
 from astrofm.data.forms.mock_sources import mock_file_name, mock_sources, write_mock_mark, write_mock_table
 from astrofm.data.images import PICTURE_SUFFIXES
-from astrofm.forms import FolderLayout
+from astrofm.forms import ID, FolderLayout
 from astrofm.schema import VoteSchema
 
 
@@ -42,6 +42,8 @@ def _files_of(layout: FolderLayout, product: Product, id_str: str) -> list[str]:
     """Return the files of an object, relative to the folder: one, or one for each band."""
     if layout.bands:
         return band_files(layout, id_str)
+    if ID in layout.images:
+        return [layout.images.replace(ID, id_str)]
     return [str(mock_file_name(layout.images or product.pattern, id_str))]
 
 
