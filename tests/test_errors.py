@@ -62,4 +62,7 @@ def test_what_pydantic_found_is_one_line_that_names_the_place(given, sentence):
 def test_several_faults_come_in_one_sentence():
     with pytest.raises(ValidationError) as caught:
         Outer.model_validate({"inner": {"a": 1, "b": 2}})
-    assert in_one_line(caught.value) == "inner.depth: is missing and must be given; inner.a: no such key; inner.b: no such key"
+    assert (
+        in_one_line(caught.value)
+        == "inner.depth: is missing and must be given; inner.a: no such key; inner.b: no such key"
+    )

@@ -102,7 +102,7 @@ def unanswered(catalog: Catalog, card: SurveyCard) -> list[str]:
             continue
         column = catalog.column(task.column)
         is_text = column.dtype.kind in "SU"
-        values = [value for value in column.tolist() if value == value]  # noqa: PLR0124 - NaN: no label
+        values = [value for value in column.tolist() if value == value]
         found = set(values)
         missing = {
             name: own

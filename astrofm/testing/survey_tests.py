@@ -41,6 +41,7 @@ from astrofm.testing.compare import (
     images_of,
     one_by_one,
 )
+from astrofm.views.stretch import Stretch
 
 SEED = 3
 NUM_READ = 8
@@ -171,7 +172,7 @@ class SurveyTests:
 
     def test_votes_are_counts(self, the_survey: Survey, catalog: Catalog) -> None:
         if the_survey.votes is None:
-            return
+            pytest.skip("the card names no vote schema")
         votes = np.stack([catalog.column(column) for column in the_survey.votes.columns])
         assert np.issubdtype(votes.dtype, np.integer)
         assert votes.min() >= 0
@@ -223,6 +224,8 @@ class SurveyTests:
     def test_a_wcs_has_the_orientation_scale_and_position_of_the_card_and_catalogue(
         self, the_survey: Survey, source: Source, catalog: Catalog, results: list[Cutout | Rejected]
     ) -> None:
+        if not any(isinstance(found, Cutout) and found.wcs is not None for found in results):
+            pytest.skip("no cutout of the mock has a WCS: orientation, scale and position are taken on trust")
         scale = the_survey.card.pixel_scale_of(source.product_name)
         places = zip(results, catalog.column("ra"), catalog.column("dec"), strict=True)
         for cutout, ra, dec in places:
@@ -245,6 +248,15 @@ class SurveyTests:
         assert store.is_mock
         assert tuple(store.shape[1:]) == source.product.shape
         assert store.dtype == np.dtype(source.product.dtype)
+
+    def test_the_stretch_finds_the_noise_that_it_needs(
+        self, the_survey: Survey, mock_path: Path, source: Source, tmp_path: Path
+    ) -> None:
+        if not Stretch(source.product.input.stretch).needs_rms:
+            pytest.skip("the stretch needs none")
+        ingest(the_survey, mock_path, tmp_path / "mock.zarr")
+        unknown = int(np.isnan(CutoutStore.open(tmp_path / "mock.zarr").noise()).any(axis=1).sum())
+        assert not unknown, f"{unknown} cutouts have no rms: give a column rms, or each cutout meta={{'rms': ...}}"
 
     # A real archive, where one is named
 

@@ -253,7 +253,8 @@ class Stretch:
         if unknown:
             raise DataError(
                 f"the stretch has a step sigma_clip_floor and {unknown} of {len(rms)} cutouts have no rms: "
-                "ingest them from images in physical units, or choose a stretch without that step"
+                "readers of FITS measure it; else give the catalogue a column rms in the unit of the pixels, or each "
+                "cutout meta={'rms': ...}, or choose a stretch without that step"
             )
         if mask is not None or images.is_floating_point():
             images, _ = fill_missing(images.float(), mask)

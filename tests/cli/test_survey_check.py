@@ -14,7 +14,11 @@ def test_survey_that_keeps_the_contract(astrofm, radio_card_folder):
     code, found = checks(astrofm, radio_card_folder / "card.yaml", "--source", radio_card_folder / "archive")
     assert code == 0
     assert len(found) >= 20
-    assert {outcome for outcome, _ in found.values()} == {"passed"}
+    skipped = {name: why for name, (outcome, why) in found.items() if outcome != "passed"}
+    assert skipped == {
+        "votes are counts": "the card names no vote schema",
+        "the stretch finds the noise that it needs": "the stretch needs none",
+    }
     assert "ids are unique and there is one row for each object" in found
     assert "a real example can be read" in found
 

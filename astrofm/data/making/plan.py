@@ -22,6 +22,7 @@ from astrofm.data.catalog import Catalog
 from astrofm.data.cutouts import Rejected
 from astrofm.data.labels import check_labels
 from astrofm.data.layout import Layout
+from astrofm.data.making.reading import read_catalog
 from astrofm.data.making.sources import NOTHING_KNOWN, Sources, find_files, hash_sources
 from astrofm.data.making.stage import StageJob
 from astrofm.data.manifest import MadeFrom, software_versions
@@ -152,7 +153,7 @@ def make_plan(
     card = survey.card if prepare is None else prepare.card_after()
     if options.pixel_scale_arcsec or options.field_of_view_arcsec:
         source = replace(source, resampled_arcsec=card.field_of_view_arcsec.value)
-    table = survey.catalog(source)
+    table = read_catalog(survey, source)
     catalog = _checked(check_labels(Catalog.from_astropy(table), survey.votes))
     _check_splits(survey, catalog)  # refused now, not after hours of reading
     root = source.folder

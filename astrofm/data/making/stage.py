@@ -17,6 +17,7 @@ from astrofm.card import QualityRules
 from astrofm.data.changes.rounding import round_mantissa
 from astrofm.data.cutouts import Cutout, CutoutBatch, Rejected
 from astrofm.data.layout import Layout
+from astrofm.data.making.reading import read_cutouts
 from astrofm.data.making.shard_writer import crc32c
 from astrofm.data.making.staged import Staged, facts_of, keep
 from astrofm.data.quality import fit_to, judge_all, too_small
@@ -86,7 +87,7 @@ def _pieces(job: StageJob) -> Iterator[_Piece]:
         return
     rows = job.rows if len(wanted) == len(job.rows) else job.rows[wanted]
     reached = 0
-    for item in _in_batches(_prepared(job.survey.cutouts(job.source, rows), job.prepare)):
+    for item in _in_batches(_prepared(read_cutouts(job.survey, job.source, rows), job.prepare)):
         num = 1 if isinstance(item, Rejected) else len(item.images)
         places = wanted[reached : reached + num]
         reached += num
