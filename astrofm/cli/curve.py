@@ -12,7 +12,7 @@ import typer
 
 from astrofm.cli.options import Device, Mock, Seed, Stores, default_device
 from astrofm.cli.show import AsJson, emit, note, progress, table, warn
-from astrofm.cli.transfer import DEFAULT_MODES, error_cells, surveys_of
+from astrofm.cli.transfer import chosen_modes, error_cells, stores_of, surveys_of
 from astrofm.errors import UsageError
 
 
@@ -40,25 +40,17 @@ def curve(
     from astrofm import plugins
     from astrofm.interruption import Interrupted
     from astrofm.report.curve_files import write_curve
-    from astrofm.stores import find_stores
-    from astrofm.transfer.bench import MODES, check_modes
     from astrofm.transfer.curve import Entrant, measure_curve
     from astrofm.transfer.finetune import FinetuneConfig
 
     card = plugins.survey(survey).card
-    train_name, test_name = surveys_of(card, survey, train_survey, test_survey)
-    modes = MODES if mode == "all" else (mode,) if mode else DEFAULT_MODES
-    check_modes(modes)
+    modes = chosen_modes(mode)
     settings, numbers = FinetuneConfig.with_changes(changes), _numbers(labels)
     entrants = {name: Entrant(*_model_and_cost(path)) for name, path in _paths(models).items()}
     target = out or Path(f"curve-{card.name}")
     if target.exists() and not target.is_dir():
         raise UsageError(f"--out names a folder for the curve, and {target} is a file")
-    with progress() as listener:
-        stores = find_stores(
-            dict.fromkeys((train_name, test_name)), store, mock=mock, seed=seed, listener=listener, say=note
-        )
-    train, test = stores[plugins.survey(train_name).name], stores[plugins.survey(test_name).name]
+    train, test = stores_of(surveys_of(card, survey, train_survey, test_survey), store, mock, seed)
     if train.is_mock or test.is_mock:
         warn("the data is mock: for trying out, not for science")
     try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["DEFAULT_MODES", "error_cells", "show_report", "surveys_of", "transfer"]
+__all__ = ["chosen_modes", "error_cells", "show_report", "stores_of", "surveys_of", "transfer"]
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -45,24 +45,17 @@ def transfer(
     from astrofm.interruption import Interrupted
     from astrofm.recipe import Recipe
     from astrofm.run import find_model
-    from astrofm.stores import find_stores
-    from astrofm.transfer.bench import MODES, check_modes
     from astrofm.transfer.evaluate import transfer as measure
     from astrofm.transfer.finetune import FinetuneConfig
     from astrofm.transfer.pairing import num_test_sources
     from astrofm.transfer.report import write_report
 
     card = plugins.survey(survey).card
-    train_name, test_name = surveys_of(card, survey, train_survey, test_survey)
-    modes = MODES if mode == "all" else (mode,) if mode else DEFAULT_MODES
-    check_modes(modes)
+    modes = chosen_modes(mode)
     settings = FinetuneConfig.with_changes(changes)
     if out is not None and out.exists() and not out.is_dir():
         raise UsageError(f"--out names a folder for transfer.json, and {out} is a file")
-    with progress() as listener:
-        names = dict.fromkeys((train_name, test_name))
-        stores = find_stores(names, store, mock=mock, seed=seed, listener=listener, say=note)
-    train, test = stores[plugins.survey(train_name).name], stores[plugins.survey(test_name).name]
+    train, test = stores_of(surveys_of(card, survey, train_survey, test_survey), store, mock, seed)
     if model is None:
         model = _newest_model(train, test)
     recipe = Recipe.load(card.quick_recipe if train.is_mock else card.recipe) if model is None else None
@@ -98,6 +91,28 @@ def transfer(
         emit(report.to_json())
     else:
         show_report(report.to_json())
+
+
+def chosen_modes(mode: str) -> tuple[str, ...]:
+    """Return the modes that ``--mode`` asks for."""
+    from astrofm.transfer.bench import MODES, check_modes
+
+    modes = MODES if mode == "all" else (mode,) if mode else DEFAULT_MODES
+    check_modes(modes)
+    return modes
+
+
+def stores_of(
+    names: tuple[str, str], given: Sequence[str | Path], mock: int | None, seed: int
+) -> tuple[CutoutStore, CutoutStore]:
+    """Return the store that the labels come from and the one to test on."""
+    from astrofm import plugins
+    from astrofm.stores import find_stores
+
+    with progress() as listener:
+        stores = find_stores(dict.fromkeys(names), given, mock=mock, seed=seed, listener=listener, say=note)
+    train, test = (stores[plugins.survey(name).name] for name in names)
+    return train, test
 
 
 def surveys_of(card: SurveyCard, survey: str, train: str | None, test: str | None) -> tuple[str, str]:

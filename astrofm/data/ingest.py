@@ -98,7 +98,7 @@ def ingest(
         start_server()  # it imports while this process hashes
     plan = make_plan(survey, source, product, workers, options, remembered(partial_of(out) / REMEMBERED))
     tell = listener or (lambda done, total, what: None)
-    for sentence in [] if plan.made_from.mock else unanswered(plan.catalog, survey.card):
+    for sentence in [] if plan.made_from.mock else unanswered(plan.catalog, survey.card, may_lack_labels=True):
         warnings.warn(f"of survey {survey.name!r}, {sentence}", UserWarning, stacklevel=2)
     if out.exists() and not overwrite:
         info = _already_complete(plan, out)

@@ -84,12 +84,13 @@ def task_labels(catalog: Catalog, task: ClassTask | VoteTask, votes: VoteSchema 
     return _vote_labels(catalog, task, votes)
 
 
-def unanswered(catalog: Catalog, card: SurveyCard) -> list[str]:
+def unanswered(catalog: Catalog, card: SurveyCard, *, may_lack_labels: bool = False) -> list[str]:
     """Say what the classes of a card look for and the labels of its catalogue do not have, a sentence each.
 
     Args:
         catalog: Labels under the names of the contract.
         card: With its tasks.
+        may_lack_labels: Say nothing of a column that is not there under any name: an archive may be without labels.
     """
     told = []
     for task in card.tasks:
@@ -97,6 +98,8 @@ def unanswered(catalog: Catalog, card: SurveyCard) -> list[str]:
             continue
         if task.column not in catalog.columns:
             mapped = {own: name for layout in _layouts(card) for name, own in layout.items()}
+            if may_lack_labels and task.column not in mapped:
+                continue
             there = f"the card maps it to {mapped[task.column]!r}" if task.column in mapped else "there is none"
             told.append(f"task {task.name!r} takes its labels from column {task.column!r}, and {there}: name another")
             continue

@@ -34,7 +34,7 @@ from astrofm.model import Model
 from astrofm.transfer.bench import Arm, Bench, Features, check_modes
 from astrofm.transfer.curve_report import CurveReport, CurveRow
 from astrofm.transfer.finetune import FinetuneConfig
-from astrofm.transfer.metrics import paired_difference, summarise
+from astrofm.transfer.metrics import compared
 from astrofm.transfer.pairing import (
     check_contract,
     labelled_data,
@@ -324,10 +324,7 @@ def _row(
     flop: int,
 ) -> CurveRow:
     errors = wrong[init, mode, num]
-    summary = summarise(errors)
-    difference, interval = None, None
-    if init == "pretrained":
-        difference, interval = paired_difference(errors, wrong["random", mode, num])
+    summary, difference = compared(errors, wrong["random", mode, num] if init == "pretrained" else None)
     return CurveRow(
         model=name,
         init=init,
@@ -338,8 +335,8 @@ def _row(
         error_ci95=summary.error_ci95,
         n_test=summary.n_test,
         seeds=summary.num_seeds,
-        difference_to_random=difference,
-        difference_ci95=interval,
+        difference_to_random=None if difference is None else difference.value,
+        difference_ci95=None if difference is None else difference.ci95,
         cutouts_seen=cutouts_seen,
         encoder_flop=flop,
     )

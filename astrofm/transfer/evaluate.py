@@ -21,7 +21,7 @@ from astrofm.plan import make_contract
 from astrofm.recipe import Recipe
 from astrofm.transfer.bench import Arm, Bench, Features, check_modes
 from astrofm.transfer.finetune import FinetuneConfig
-from astrofm.transfer.metrics import check_distinct, paired_difference, summarise
+from astrofm.transfer.metrics import check_distinct, compared
 from astrofm.transfer.pairing import check_contract, labelled_data, leave_out_test_sources, matching_tasks
 from astrofm.transfer.report import TransferReport, TransferRow
 
@@ -140,10 +140,7 @@ def _row(
     init: Literal["pretrained", "random"], mode: str, wrong: dict[tuple[str, str], NDArray[np.bool_]]
 ) -> TransferRow:
     errors = wrong[init, mode]
-    summary = summarise(errors)
-    difference, interval = None, None
-    if init == "pretrained":
-        difference, interval = paired_difference(errors, wrong["random", mode])
+    summary, difference = compared(errors, wrong["random", mode] if init == "pretrained" else None)
     return TransferRow(
         init=init,
         mode=mode,
@@ -151,7 +148,7 @@ def _row(
         error_sem=summary.error_sem,
         error_ci95=summary.error_ci95,
         n_test=summary.n_test,
-        difference_to_random=difference,
-        difference_ci95=interval,
+        difference_to_random=None if difference is None else difference.value,
+        difference_ci95=None if difference is None else difference.ci95,
         errors=tuple(float(value) for value in errors.mean(axis=1)),
     )

@@ -8,7 +8,7 @@ are compared on the same resamples, because they share seeds and objects.
 
 from __future__ import annotations
 
-__all__ = ["Difference", "Summary", "check_distinct", "paired_difference", "summarise"]
+__all__ = ["Difference", "Summary", "check_distinct", "compared", "paired_difference", "summarise"]
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -108,6 +108,11 @@ def paired_difference(
     difference = a - b
     interval = _interval(difference, bounds=(-1.0, 1.0), num_resamples=num_resamples, seed=seed)
     return Difference(float(difference.mean()), interval)
+
+
+def compared(errors: ArrayLike, baseline: ArrayLike | None) -> tuple[Summary, Difference | None]:
+    """Return the summary of a row, and its difference to a baseline where it has one; see the two functions above."""
+    return summarise(errors), None if baseline is None else paired_difference(errors, baseline)
 
 
 def check_distinct(inputs: Mapping[str, ArrayLike]) -> None:

@@ -90,7 +90,7 @@ def test_real_truncated_and_real_odd_files(astrofm, data_dir, tmp_path, write_ca
         shutil.copy(data_dir / "radio-fits" / f"{name}.fits", archive)
     rows = "cut,1,2,train\nS311,9.33489,-44.12658,train\nS999,7.77608,-43.30133,train\n"  # the centres of the images
     (archive / "table.csv").write_text(f"id_str,ra,dec,split\n{rows}")
-    card = write_card(tmp_path / "card.yaml", pixel_scale_arcsec=0.6, tasks=[])
+    card = write_card(tmp_path / "card.yaml", pixel_scale_arcsec=0.6)
     ended = astrofm("ingest", "--survey", card, "--source", archive, "--out", tmp_path / "out.zarr", "--json")
     assert ended.code == 0
     assert json.loads(ended.stdout)["num_cutouts"] == 2

@@ -210,3 +210,4 @@ def test_a_task_on_a_column_that_the_card_calls_otherwise_is_told(card_with):
     assert told == "task 't' takes its labels from column 'verdict', and the card maps it to 'label': name another"
     (told,) = unanswered(found, card_with("opinion", {"a": [0], "b": [1]}))
     assert told.endswith("column 'opinion', and there is none: name another")
+    assert unanswered(found, card_with("opinion", {"a": [0], "b": [1]}), may_lack_labels=True) == []

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 __all__ = ["write_mock"]
 
-import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from astrofm import SurveyCard
-from astrofm.errors import DataError
 from astrofm.mock.optical import Galaxy, render_galaxy, sample_galaxy
 from astrofm.mock.seeding import object_rng
+from astrofm_redshift.hdf5_mock import write_hdf5
 
 BANDS = "grz"
 SIZE_PIX = 152
@@ -50,39 +49,21 @@ _TYPES = {"elliptical": b"DEV", "merger": b"SER", "spiral": b"EXP", "edge-on": b
 
 
 def write_mock(card: SurveyCard, n: int, seed: int, out: Path) -> Path:
-    """Write a mock archive: one HDF5 file and ``MOCK.json``.
+    """Write a mock archive; galaxy ``i`` is the same whatever ``n``. See :func:`write_hdf5`."""
 
-    Args:
-        card: Of the survey.
-        n: Number of galaxies.
-        seed: Seed of the generator; galaxy ``i`` is the same whatever ``n``.
-        out: Folder to write into.
+    def observe(index: int) -> tuple[NDArray[np.float32], dict[str, Any]]:
+        galaxy, ebv, row = _galaxy(seed, index)
+        light = _light(galaxy, ebv, seed, index)
+        fluxes = {"fiberflux": _sum_within(light, FIBRE_ARCSEC), "flux": _sum_within(light, TOTAL_ARCSEC)}
+        return _observed(light, seed, index), {**row, **fluxes}
 
-    Returns:
-        ``out``.
+    shape = (len(BANDS), SIZE_PIX, SIZE_PIX)
+    file_name = f"images_npix{SIZE_PIX}_000000000_{n:09d}.h5"
+    return write_hdf5(card, file_name, shape, observe, _columns, n, seed, out)
 
-    Raises:
-        DataError: If no galaxy is asked for.
-    """
-    if n < 1:
-        raise DataError(f"asked for {n} mock galaxies; ask for at least 1")
-    out.mkdir(parents=True, exist_ok=True)
-    with h5py.File(out / f"images_npix{SIZE_PIX}_000000000_{n:09d}.h5", "w") as file:
-        file.attrs["MOCK"] = True
-        shape = (len(BANDS), SIZE_PIX, SIZE_PIX)
-        images = file.create_dataset("images", (n, *shape), np.float32, chunks=(1, *shape), track_times=False)
-        rows = []
-        for index in range(n):
-            galaxy, ebv, row = _galaxy(seed, index)
-            light = _light(galaxy, ebv, seed, index)
-            images[index] = _observed(light, seed, index)
-            rows.append(
-                {**row, "fiberflux": _sum_within(light, FIBRE_ARCSEC), "flux": _sum_within(light, TOTAL_ARCSEC)}
-            )
-        for name in rows[0]:
-            file.create_dataset(name, data=np.array([row[name] for row in rows]), track_times=False)
-    (out / "MOCK.json").write_text(json.dumps({"survey": card.name, "n": n, "seed": seed}) + "\n", encoding="utf-8")
-    return out
+
+def _columns(rows: Sequence[dict[str, Any]]) -> dict[str, NDArray[np.generic]]:
+    return {name: np.array([row[name] for row in rows]) for name in rows[0]}
 
 
 def _galaxy(seed: int, index: int) -> tuple[Galaxy, float, dict[str, Any]]:

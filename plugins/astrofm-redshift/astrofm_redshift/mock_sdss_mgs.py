@@ -4,18 +4,17 @@ from __future__ import annotations
 
 __all__ = ["write_mock"]
 
-import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from astrofm import SurveyCard
-from astrofm.errors import DataError
 from astrofm.mock.optical import Galaxy, render_galaxy, sample_galaxy
 from astrofm.mock.seeding import object_rng
 from astrofm_redshift.dust import R_SDSS, R_SDSS_DR12
+from astrofm_redshift.hdf5_mock import write_hdf5
 
 BANDS = "ugriz"
 SIZE_PIX = 107
@@ -38,36 +37,14 @@ _IMAGE, _SKY = 0, 1
 
 
 def write_mock(card: SurveyCard, n: int, seed: int, out: Path) -> Path:
-    """Write a mock archive: one HDF5 file and ``MOCK.json``.
+    """Write a mock archive; galaxy ``i`` is the same whatever ``n``. See :func:`write_hdf5`."""
 
-    Args:
-        card: Of the survey.
-        n: Number of galaxies.
-        seed: Seed of the generator; galaxy ``i`` is the same whatever ``n``.
-        out: Folder to write into.
+    def observe(index: int) -> tuple[NDArray[np.float32], dict[str, float]]:
+        galaxy, row = _galaxy(seed, index)
+        return _observed(galaxy, float(row["ebv"]), seed, index), row
 
-    Returns:
-        ``out``.
-
-    Raises:
-        DataError: If no galaxy is asked for.
-    """
-    if n < 1:
-        raise DataError(f"asked for {n} mock galaxies; ask for at least 1")
-    out.mkdir(parents=True, exist_ok=True)
-    with h5py.File(out / "sdss_w_specz_mock.h5", "w") as file:
-        file.attrs["MOCK"] = True
-        shape = (len(BANDS), SIZE_PIX, SIZE_PIX)
-        images = file.create_dataset("images", (n, *shape), np.float32, chunks=(1, *shape), track_times=False)
-        rows = []
-        for index in range(n):
-            galaxy, row = _galaxy(seed, index)
-            rows.append(row)
-            images[index] = _observed(galaxy, float(row["ebv"]), seed, index)
-        for name, values in _columns(rows, seed).items():
-            file.create_dataset(name, data=values, track_times=False)
-    (out / "MOCK.json").write_text(json.dumps({"survey": card.name, "n": n, "seed": seed}) + "\n", encoding="utf-8")
-    return out
+    shape = (len(BANDS), SIZE_PIX, SIZE_PIX)
+    return write_hdf5(card, "sdss_w_specz_mock.h5", shape, observe, lambda rows: _columns(rows, seed), n, seed, out)
 
 
 def _galaxy(seed: int, index: int) -> tuple[Galaxy, dict[str, float]]:
@@ -83,7 +60,7 @@ def _galaxy(seed: int, index: int) -> tuple[Galaxy, dict[str, float]]:
     }
 
 
-def _columns(rows: list[dict[str, float]], seed: int) -> dict[str, NDArray[np.generic]]:
+def _columns(rows: Sequence[Mapping[str, float]], seed: int) -> dict[str, NDArray[np.generic]]:
     """Return the columns of the archive; its ``e_bv`` are the extinctions of the DR12 catalogue in the five bands."""
     number = np.arange(len(rows))
     ebv = np.array([row["ebv"] for row in rows])
