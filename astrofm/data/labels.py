@@ -90,7 +90,8 @@ def unanswered(catalog: Catalog, card: SurveyCard, *, may_lack_labels: bool = Fa
     Args:
         catalog: Labels under the names of the contract.
         card: With its tasks.
-        may_lack_labels: Say nothing of a column that is not there under any name: an archive may be without labels.
+        may_lack_labels: Say nothing of a column that is not there under any name, nor of classes without a row where
+            the card knows every label that there is: an archive may be without labels, or a sample.
     """
     told = []
     for task in card.tasks:
@@ -112,13 +113,21 @@ def unanswered(catalog: Catalog, card: SurveyCard, *, may_lack_labels: bool = Fa
             for name, own in task.classes.items()
             if not any((str(value) if is_text else value) in found for value in own)
         }
-        if missing:
+        is_sample = may_lack_labels and {str(value) for value in found} <= _known_labels(card, task.column)
+        if missing and not is_sample:
             counts = ", ".join(f"{value!r} ({num})" for value, num in Counter(values).most_common(MOST_TOLD))
             looked_for = "; ".join(f"{name}: {', '.join(map(repr, own))}" for name, own in missing.items())
             told.append(
                 f"task {task.name!r} has classes without any row ({looked_for}): column {task.column!r} has {counts}"
             )
     return told
+
+
+def _known_labels(card: SurveyCard, column: str) -> set[str]:
+    """Return what the card says may stand in a column of labels, as text."""
+    tasks = [task for task in card.tasks if isinstance(task, ClassTask) and task.column == column]
+    of_classes = {str(value) for task in tasks for own in task.classes.values() for value in own}
+    return of_classes | ({str(value) for value in card.label_names} if column == "label" else set())
 
 
 def _layouts(card: SurveyCard) -> list[dict[str, str]]:

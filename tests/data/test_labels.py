@@ -202,6 +202,13 @@ def test_a_class_that_no_row_belongs_to_is_told(card_with):
     assert told == (
         "task 't' has classes without any row (unsure: 'so so'): column 'label' has 'boring' (2), 'so-so' (1), '' (1)"
     )
+    assert unanswered(found, card_with("label", {"dull": ["boring"], "unsure": ["so so"]}), may_lack_labels=True)
+
+
+def test_a_sample_may_lack_a_class_where_the_card_knows_every_label(card_with):
+    found, card = catalog(label=["dull", "dull"]), card_with("label", {"a": ["dull"], "b": ["bright"]})
+    assert unanswered(found, card, may_lack_labels=True) == []
+    assert unanswered(found, card), "whoever checks the whole archive wants to know"
 
 
 def test_a_task_on_a_column_that_the_card_calls_otherwise_is_told(card_with):
