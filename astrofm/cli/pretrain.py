@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ["chosen_recipe", "pretrain"]
 
 import shlex
+from collections.abc import Iterable
 from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
@@ -18,7 +19,11 @@ from astrofm.cli.training_progress import TrainingProgress
 from astrofm.errors import TrainingError, UsageError
 
 if TYPE_CHECKING:
+    from astrofm.data.store import CutoutStore
     from astrofm.recipe import Recipe
+
+USUAL_LABELS = 145
+"""Number of labels that the command for what comes next names, where there are as many (arXiv 2305.16127)."""
 
 
 def pretrain(
@@ -94,13 +99,16 @@ def pretrain(
     left_out = ", ".join(f"{count} of {name}" for name, count in result.excluded.items() if count) or "none"
     note(f"{result.num_cutouts} cutouts, {result.step} steps in {result.seconds:.0f} s")
     note(f"left out by cross-match: {left_out}")
-    note(f"model in {folder}{_next(survey, store, mock, seed, folder)}")
+    note(f"model in {folder}{_next(survey, stores.values(), store, mock, seed, folder)}")
 
 
-def _next(surveys: list[str], given: list[str], mock: int | None, seed: int, folder: Path) -> str:
+def _next(
+    surveys: list[str], opened: Iterable[CutoutStore], given: list[str], mock: int | None, seed: int, folder: Path
+) -> str:
     """Return the command that comes next, for the first survey that has labels; empty where none has."""
     from astrofm import plugins
     from astrofm.data.store import CutoutStore
+    from astrofm.transfer.pairing import matching_tasks, training_data
 
     labelled = [name for name in surveys if plugins.survey(name).card.tasks]
     if not labelled:
@@ -112,7 +120,12 @@ def _next(surveys: list[str], given: list[str], mock: int | None, seed: int, fol
         words += ["--store", str(path)] if CutoutStore.open(path).card.name in needed else []
     words += [] if mock is None else ["--mock", str(mock)]
     words += [] if mock is None or seed == 0 else ["--seed", str(seed)]
-    return f"; next: {shlex.join(['astrofm', 'transfer', *words, '--labels', '145', '--model', str(folder)])}"
+    num_labels = USUAL_LABELS
+    for store in opened:
+        if store.card.name == (card.name if card.transfer is None else card.transfer.train):
+            num_labels = min(num_labels, len(training_data(store, matching_tasks(card, store.card, None)[1]).rows))
+    words += ["--labels", str(num_labels), "--model", str(folder)]
+    return f"; next: {shlex.join(['astrofm', 'transfer', *words])}"
 
 
 def chosen_recipe(config: str | None, changes: list[str], surveys: list[str], *, is_mock: bool) -> Recipe:

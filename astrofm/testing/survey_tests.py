@@ -98,8 +98,8 @@ class SurveyTests:
 
     def test_it_is_found_under_its_name(self, the_survey: Survey) -> None:
         if not self.survey.endswith((".yaml", ".yml")):
-            assert the_survey.name == self.survey
-            assert self.survey in plugins.surveys()
+            assert the_survey.name == self.survey, f"the card of {self.survey!r} calls itself {the_survey.name!r}"
+            assert self.survey in plugins.surveys(), f"no installed package gives the survey {self.survey!r}"
 
     def test_the_card_says_whom_to_cite_and_what_is_hard(self, the_survey: Survey) -> None:
         card = the_survey.card
@@ -109,7 +109,7 @@ class SurveyTests:
 
     def test_its_recipes_exist(self, the_survey: Survey) -> None:
         for name in (the_survey.card.recipe, the_survey.card.quick_recipe):
-            assert Recipe.find(name).is_file()
+            assert Recipe.find(name).is_file(), f"the recipe {name!r} of the card is no file"
 
     def test_every_archive_has_a_licence_and_a_way_to_get_it(self, the_survey: Survey) -> None:
         for archive in the_survey.card.archive:
@@ -129,11 +129,13 @@ class SurveyTests:
         for name, product in card.products.items():
             num_bands = len(card.bands)
             assert product.shape[0] == num_bands, f"product {name!r} and the card differ in the number of bands"
-            assert len(product.input.mean) in (1, num_bands)
-            assert len(product.input.std) in (1, num_bands)
+            for constant, values in (("mean", product.input.mean), ("std", product.input.std)):
+                told = f"product {name!r} has {len(values)} values of {constant} for {num_bands} bands"
+                assert len(values) in (1, num_bands), told
             if product.input.mean != (0.0,) or product.input.std != (1.0,):
                 assert product.input.measured_on, f"mean and std of {name!r} do not say what they were measured on"
-            assert not product.stretch_applied or product.stretch_applied in card.stretches
+            stretch = product.stretch_applied
+            assert not stretch or stretch in card.stretches, f"product {name!r}: the card has no stretch {stretch!r}"
 
     def test_tasks_ask_what_the_labels_can_answer(self, the_survey: Survey) -> None:
         for task in the_survey.card.tasks:
@@ -149,11 +151,13 @@ class SurveyTests:
     def test_a_mock_says_that_it_is_mock(self, the_survey: Survey, mock_path: Path) -> None:
         folder = mock_path if mock_path.is_dir() else mock_path.parent
         note = json.loads((folder / "MOCK.json").read_text(encoding="utf-8"))
-        assert note == {"survey": the_survey.name, "n": self.num_mock, "seed": SEED}
+        wanted = {"survey": the_survey.name, "n": self.num_mock, "seed": SEED}
+        assert note == wanted, f"MOCK.json says {note} instead of {wanted}"
 
     def test_ids_are_unique_and_there_is_one_row_for_each_object(self, catalog: Catalog) -> None:
         ids = catalog.column("id_str")
-        assert len(ids) == len(set(ids)) == self.num_mock
+        assert len(set(ids)) == len(ids), f"the {len(ids)} rows of the mock have {len(set(ids))} different ids"
+        assert len(ids) == self.num_mock, f"the mock of {self.num_mock} objects has {len(ids)} rows"
 
     def test_positions_are_on_the_sky(self, catalog: Catalog) -> None:
         assert_on_the_sky(catalog)
@@ -174,9 +178,9 @@ class SurveyTests:
         if the_survey.votes is None:
             pytest.skip("the card names no vote schema")
         votes = np.stack([catalog.column(column) for column in the_survey.votes.columns])
-        assert np.issubdtype(votes.dtype, np.integer)
-        assert votes.min() >= 0
-        assert votes.max() > 0
+        assert np.issubdtype(votes.dtype, np.integer), f"votes of the mock are {votes.dtype}: they are whole numbers"
+        assert votes.min() >= 0, f"an answer of the mock has {votes.min()} votes"
+        assert votes.max() > 0, "nobody voted in the mock"
 
     def test_object_i_is_the_same_whatever_n(
         self, the_survey: Survey, source: Source, rows: Table, tmp_path: Path
@@ -185,7 +189,8 @@ class SurveyTests:
         fewer = find_source(the_survey.card, the_survey.mock(num, SEED, tmp_path), source.product_name)
         few = the_survey.catalog(fewer)
         places = {str(name): place for place, name in enumerate(rows["id_str"])}
-        assert set(map(str, few["id_str"])) <= set(places)
+        stray = set(map(str, few["id_str"])) - set(places)
+        assert not stray, f"a mock of {num} objects has some that the one of {self.num_mock} lacks: {sorted(stray)[:3]}"
         same = rows[[places[str(name)] for name in few["id_str"]]]
         for column in few.colnames:
             if not column.startswith("file_"):
@@ -201,25 +206,29 @@ class SurveyTests:
         )
         images = images_of(one_by_one(the_survey.cutouts(other, the_survey.catalog(other))))
         mine = [image.tobytes() for image in images_of(results)]
-        assert all(image.tobytes() not in mine for image in images)
+        same = sum(image.tobytes() in mine for image in images)
+        assert not same, f"{same} of {len(images)} images are the same under two seeds"
 
     # The reader
 
     def test_there_is_one_result_for_each_row_and_most_are_cutouts(
         self, rows: Table, results: list[Cutout | Rejected]
     ) -> None:
-        assert len(results) == len(rows)
-        assert len(images_of(results)) >= 0.5 * len(rows)
+        assert len(results) == len(rows), f"the reader gives {len(results)} results for {len(rows)} rows"
+        num = len(images_of(results))
+        assert num >= 0.5 * len(rows), f"{num} of {len(rows)} rows of the mock are cutouts: {_reasons(results)}"
 
     def test_cutouts_are_what_the_product_says(self, source: Source, results: list[Cutout | Rejected]) -> None:
         product = source.product
         for cutout in (result for result in results if isinstance(result, Cutout)):
             assert_fits_product(product, cutout)
             ny, nx = cutout.image.shape[1:]
-            assert ny >= product.size_pix[0], "a mock cutout fills the stored size"
-            assert nx >= product.size_pix[1], "a mock cutout fills the stored size"
-            assert np.isfinite(cutout.image).any()
-            assert np.nanmax(cutout.image) > np.nanmin(cutout.image)
+            is_whole = ny >= product.size_pix[0] and nx >= product.size_pix[1]
+            assert is_whole, (
+                f"a mock cutout has {ny} x {nx} pixels, and fills the stored size, which is {product.size_pix}"
+            )
+            assert np.isfinite(cutout.image).any(), "a mock cutout has no finite pixel"
+            assert np.nanmax(cutout.image) > np.nanmin(cutout.image), "a mock cutout has one value everywhere"
 
     def test_a_wcs_has_the_orientation_scale_and_position_of_the_card_and_catalogue(
         self, the_survey: Survey, source: Source, catalog: Catalog, results: list[Cutout | Rejected]
@@ -243,11 +252,14 @@ class SurveyTests:
         self, the_survey: Survey, mock_path: Path, source: Source, tmp_path: Path
     ) -> None:
         info = ingest(the_survey, mock_path, tmp_path / "mock.zarr")
-        assert info["num_cutouts"] + sum(info["rejected"].values()) == self.num_mock
+        num = info["num_cutouts"] + sum(info["rejected"].values())
+        assert num == self.num_mock, f"of {self.num_mock} mock objects the store tells of {num}"
         store = CutoutStore.open(tmp_path / "mock.zarr")
-        assert store.is_mock
-        assert tuple(store.shape[1:]) == source.product.shape
-        assert store.dtype == np.dtype(source.product.dtype)
+        assert store.is_mock, "the store of the mock does not say that it is mock"
+        found, wanted = (tuple(store.shape[1:]), store.dtype), (source.product.shape, np.dtype(source.product.dtype))
+        assert found == wanted, (
+            f"the store has cutouts {found[0]} of {found[1]}, and the product {wanted[0]} of {wanted[1]}"
+        )
 
     def test_the_stretch_finds_the_noise_that_it_needs(
         self, the_survey: Survey, mock_path: Path, source: Source, tmp_path: Path
@@ -271,9 +283,10 @@ class SurveyTests:
 
     def test_a_real_example_can_be_read(self, the_survey: Survey, real: tuple[Source, Table]) -> None:
         source, rows = real
-        assert len(rows) > 0
+        assert len(rows) > 0, "the catalogue of the example has no row"
         results = one_by_one(the_survey.cutouts(source, rows[:NUM_READ]))
-        assert len(results) == min(NUM_READ, len(rows))
+        num = min(NUM_READ, len(rows))
+        assert len(results) == num, f"the reader gives {len(results)} results for {num} rows"
         assert images_of(results), f"none of the first {len(results)} rows is a cutout: {_reasons(results)}"
 
     def test_ids_positions_and_labels_of_a_real_example_are_right(
