@@ -1,7 +1,8 @@
 """Fetch the archive of a survey by its card: once, whole, and compared with what was fetched before.
 
 Files lie in ``$ASTROFM_HOME/archives/NAME``. ``fetched.json`` beside them says of each where it came from, when, and
-its hash; one that nobody published is recorded there the first time, and every later copy is compared with it.
+its hash; one that nobody published is recorded there the first time, and every later copy is compared with it. A file
+that another survey has fetched, by the hash that its publisher gives, is linked and not fetched again.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from urllib.parse import urlsplit
 
 from astrofm.card import Archive, SurveyCard
 from astrofm.data.fetching.download import Downloaded, WrongFileError, download
-from astrofm.data.fetching.fetch_record import RECORD_NAME, FetchRecord, KeptFile
+from astrofm.data.fetching.fetch_record import RECORD_NAME, FetchRecord, KeptFile, find_whole
 from astrofm.data.fetching.locking import locked
 from astrofm.data.fetching.meter import Meter
 from astrofm.data.fetching.remote_files import ZENODO, RemoteFile, remote_files
@@ -154,8 +155,9 @@ class _Fetching:
         missing = [archive for archive in self.archives if not record.has_all_of(archive, self.folder)]
         listed = [(archive, file) for archive in missing for file in remote_files(archive, zenodo=self.zenodo)]
         self._check_names(listed)
-        if listed:
-            self._announce(listed)
+        absent = [pair for pair in listed if not self._link_from_another_survey(pair[1])]
+        if absent:
+            self._announce(absent)
         num_transferred = self._transfer(record, listed)
         kept = [archive for archive in self.archives if archive not in missing]
         self._remove_others(record, {file.name for _, file in listed} | {file.name for file in record.files_of(kept)})
@@ -175,6 +177,20 @@ class _Fetching:
         for archive, file in listed:
             if archive.unpack and packed_stem(file.name) is None:
                 raise FetchError(f"{file.name} is to be unpacked, and is no .tar, .tar.gz, .zip or .gz file")
+
+    def _link_from_another_survey(self, file: RemoteFile) -> bool:
+        """Whether another survey has fetched the same file, by its hash; it then lies here too, and takes no room."""
+        target = self.folder / file.name
+        found = None if target.exists() else find_whole(home() / "archives", file.sha256)
+        if found is None:
+            return False
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            target.hardlink_to(found)
+        except OSError:
+            return False  # another disk, or one without links: it comes over the network
+        self.say(f"{self.survey}: {file.name} is here already, as {found}")
+        return True
 
     def _announce(self, listed: Sequence[tuple[Archive, RemoteFile]]) -> None:
         sizes = [file.size_bytes for _, file in listed]

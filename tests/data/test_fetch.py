@@ -98,6 +98,35 @@ def test_a_file_that_was_touched_is_hashed_and_one_that_was_harmed_comes_anew(we
     assert path.read_bytes() == NOISE
 
 
+def test_a_file_that_another_survey_has_fetched_is_linked(web, make):
+    web.files |= {"/a": NOISE, "/b": b"b" * 10}
+    shared = {"name": "a.fits", "url": web.url("/a"), "sha256": sha256(NOISE)}
+    first = fetch(make(shared)).source / "a.fits"
+    (home() / "archives" / "broken").mkdir()
+    (home() / "archives" / "broken" / "fetched.json").write_text("{")
+    said = []
+    own = {"name": "b.fits", "url": web.url("/b")}
+    second = make({**shared, "name": "images/a.fits"}, own, name="second-field")
+    fetched = fetch(second, say=said.append)
+    assert fetched.num_transferred == 10
+    assert (fetched.source / "images" / "a.fits").samefile(first)
+    assert said[0] == f"second-field: images/a.fits is here already, as {first}"
+    assert said[1].startswith("second-field: fetching 1 file,")
+    assert fetch(second).num_transferred == 0
+    first.unlink()
+    assert (fetched.source / "images" / "a.fits").read_bytes() == NOISE
+
+
+def test_a_file_of_another_survey_that_was_harmed_is_not_linked(web, make):
+    web.files["/a"] = NOISE
+    shared = {"name": "a.fits", "url": web.url("/a"), "sha256": sha256(NOISE)}
+    first = fetch(make(shared)).source / "a.fits"
+    first.write_bytes(b"x" + NOISE[1:])
+    fetched = fetch(make(shared, name="second-field"))
+    assert fetched.num_transferred == 200_000
+    assert (fetched.source / "a.fits").read_bytes() == NOISE
+
+
 def test_a_later_copy_is_compared_with_the_hash_recorded_first(web, make):
     web.files["/a"] = NOISE
     survey = make({"name": "a.fits", "url": web.url("/a")})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["RECORD_NAME", "FetchRecord", "KeptFile"]
+__all__ = ["RECORD_NAME", "FetchRecord", "KeptFile", "find_whole"]
 
 import hashlib
 from collections.abc import Iterable
@@ -114,6 +114,19 @@ class FetchRecord(BaseModel):
         self.archives |= {archive.name: _asked(archive) for archive in archives}
         if self.model_dump_json() != before:
             self.write(folder)
+
+
+def find_whole(folder: Path, sha256: str) -> Path | None:
+    """Return a whole file of this hash among archives that were fetched, a folder each; None if there is none."""
+    for path in sorted(folder.glob(f"*/{RECORD_NAME}")) if sha256 else []:
+        try:
+            record = FetchRecord.model_validate_json(path.read_bytes())
+        except (OSError, ValidationError):
+            continue  # whoever asks for that survey is told
+        for file in record.files.values():
+            if file.sha256 == sha256.lower() and file.is_whole(path.parent):
+                return path.parent / file.name
+    return None
 
 
 def _asked(archive: Archive) -> Archive:
