@@ -16,9 +16,10 @@ import typer
 from astrofm.cli.options import Device, Mock, Seed, Stores, default_device
 from astrofm.cli.show import AsJson, emit, hush, note, progress, warn
 from astrofm.cli.training_progress import TrainingProgress
-from astrofm.errors import TrainingError, UsageError
+from astrofm.errors import AstrofmError, TrainingError, UsageError
 
 if TYPE_CHECKING:
+    from astrofm.card import SurveyCard
     from astrofm.data.store import CutoutStore
     from astrofm.recipe import Recipe
 
@@ -108,7 +109,6 @@ def _next(
     """Return the command that comes next, for the first survey that has labels; empty where none has."""
     from astrofm import plugins
     from astrofm.data.store import CutoutStore
-    from astrofm.transfer.pairing import matching_tasks, training_data
 
     labelled = [name for name in surveys if plugins.survey(name).card.tasks]
     if not labelled:
@@ -120,12 +120,23 @@ def _next(
         words += ["--store", str(path)] if CutoutStore.open(path).card.name in needed else []
     words += [] if mock is None else ["--mock", str(mock)]
     words += [] if mock is None or seed == 0 else ["--seed", str(seed)]
-    num_labels = USUAL_LABELS
-    for store in opened:
-        if store.card.name == (card.name if card.transfer is None else card.transfer.train):
-            num_labels = min(num_labels, len(training_data(store, matching_tasks(card, store.card, None)[1]).rows))
+    try:
+        num_labels = min([USUAL_LABELS, *(_num_labels(card, store) for store in opened)])
+    except AstrofmError:
+        return ""  # the run is whole; its labels are another matter
+    if num_labels < 2:
+        return ""
     words += ["--labels", str(num_labels), "--model", str(folder)]
     return f"; next: {shlex.join(['astrofm', 'transfer', *words])}"
+
+
+def _num_labels(card: SurveyCard, store: CutoutStore) -> int:
+    """Return how many labels a transfer to a survey could take from a store; the usual number of any other store."""
+    from astrofm.transfer.pairing import matching_tasks, training_data
+
+    if store.card.name != (card.name if card.transfer is None else card.transfer.train):
+        return USUAL_LABELS
+    return len(training_data(store, matching_tasks(card, store.card, None)[1]).rows)
 
 
 def chosen_recipe(config: str | None, changes: list[str], surveys: list[str], *, is_mock: bool) -> Recipe:
