@@ -45,6 +45,10 @@ class Web:
         self.asked: list[Asked] = []
         self.sent: list[int] = []
         """Bytes of the body of each answer."""
+        self.busiest = 0
+        """Most answers at once of which something was still to be sent."""
+        self._busy = 0
+        self._counting = threading.Lock()
         self.has_ranges = True
         self.has_etags = True
         self.block_bytes = 1 << 20
@@ -59,6 +63,18 @@ class Web:
     def fail(self, path: str, status: int, times: int = 1, **headers: str) -> None:
         named = {key.replace("_", "-"): value for key, value in headers.items()}
         self.instead.setdefault(path, []).extend([Answer(b"no", status, named)] * times)
+
+    @contextmanager
+    def counted(self) -> Iterator[None]:
+        """Count an answer while some of it is still to be sent."""
+        with self._counting:
+            self._busy += 1
+            self.busiest = max(self.busiest, self._busy)
+        try:
+            yield
+        finally:
+            with self._counting:
+                self._busy -= 1
 
     def cut(self, path: str, after: int, times: int = 1) -> None:
         """Close the connection after so many bytes of what is asked for."""
@@ -104,12 +120,20 @@ def _handler(web: Callable[[], Web]) -> type[BaseHTTPRequestHandler]:
             self.end_headers()
             index = len(served.sent)
             served.sent.append(0)
+            body = answer.body[: answer.cut_after]
+            blocks = [body[start : start + served.block_bytes] for start in range(0, len(body), served.block_bytes)]
+
+            def send(block: bytes) -> None:
+                served.sent[index] += len(block)  # before the other side can have it
+                self.wfile.write(block)
+                time.sleep(served.pause_seconds)
+
             try:
-                for start in range(0, len(answer.body[: answer.cut_after]), served.block_bytes):
-                    block = answer.body[: answer.cut_after][start : start + served.block_bytes]
-                    served.sent[index] += len(block)  # before the other side can have it
-                    self.wfile.write(block)
-                    time.sleep(served.pause_seconds)
+                with served.counted():
+                    for block in blocks[:-1]:
+                        send(block)
+                for block in blocks[-1:]:  # with it the other side is done, and may ask for more
+                    send(block)
             except ConnectionError:
                 self.close_connection = True  # the other side was killed
 
