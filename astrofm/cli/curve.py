@@ -10,27 +10,42 @@ from typing import Annotated, Any
 
 import typer
 
-from astrofm.cli.options import Device, Mock, Seed, Stores, default_device
+from astrofm.cli.options import (
+    AdaptBands,
+    Classified,
+    Device,
+    FinetuneChanges,
+    LabelSeeds,
+    Mock,
+    Modes,
+    Resample,
+    Seed,
+    Stores,
+    Task,
+    TestSurvey,
+    TrainSurvey,
+    default_device,
+)
 from astrofm.cli.show import AsJson, emit, note, progress, table, warn
-from astrofm.cli.transfer import chosen_modes, error_cells, stores_of, surveys_of
+from astrofm.cli.transfer import chosen_modes, error_cells, stores_of, surveys_of, warn_of_pairing
 from astrofm.errors import UsageError
 
 
 def curve(
-    survey: Annotated[str, typer.Option("--survey", help="Survey to classify: a name, or the path of its card.")],
+    survey: Classified,
     labels: Annotated[str, typer.Option("--labels", help="Numbers of training labels: 20,50,145.")],
     models: Annotated[str, typer.Option("--models", help="Runs or models, with commas between them.")],
-    task: Annotated[str | None, typer.Option("--task", help="Task of the survey's card; default: its first.")] = None,
+    task: Task = None,
     store: Stores = [],  # noqa: B006 - typer's way
     mock: Mock = None,
-    mode: Annotated[str, typer.Option("--mode", help="linear, knn, finetune, all; default: linear and finetune.")] = "",
-    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Draws of the labels.")] = 5,
+    mode: Modes = "",
+    seeds: LabelSeeds = 5,
     folds: Annotated[int, typer.Option("--folds", help="Test on folds of the training split, for choosing.")] = 0,
-    train_survey: Annotated[str | None, typer.Option("--train-survey", help="Survey the labels come from.")] = None,
-    test_survey: Annotated[str | None, typer.Option("--test-survey", help="Survey to test on.")] = None,
-    changes: Annotated[list[str], typer.Option("--set", help="Change fine-tuning: epochs=100.")] = [],  # noqa: B006
-    adapt_bands: Annotated[bool, typer.Option("--adapt-bands", help="Accept bands new to a model.")] = False,
-    resample: Annotated[bool, typer.Option("--resample", help="Accept cutouts smaller than the view.")] = False,
+    train_survey: TrainSurvey = None,
+    test_survey: TestSurvey = None,
+    changes: FinetuneChanges = [],  # noqa: B006
+    adapt_bands: AdaptBands = False,
+    resample: Resample = False,
     out: Annotated[Path | None, typer.Option("--out", help="Folder; default: curve-SURVEY where you are.")] = None,
     device: Device = None,
     seed: Seed = 0,
@@ -74,10 +89,7 @@ def curve(
     except Interrupted as stop:
         note(f"astrofm: fine-tuning was {stop}; what was measured is kept in {target}, and the same command goes on")
         raise typer.Exit(128 + stop.signum) from stop
-    for override in report.overrides:
-        warn(override)
-    if report.left_out:
-        warn(f"{report.left_out} training sources were left out: the test has the same ones")
+    warn_of_pairing(report.overrides, report.left_out)
     files = write_curve(report, target)
     if as_json:
         emit(report.to_json())

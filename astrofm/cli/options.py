@@ -2,7 +2,22 @@
 
 from __future__ import annotations
 
-__all__ = ["Device", "Mock", "Seed", "Stores", "default_device"]
+__all__ = [
+    "AdaptBands",
+    "Classified",
+    "Device",
+    "FinetuneChanges",
+    "LabelSeeds",
+    "Mock",
+    "Modes",
+    "Resample",
+    "Seed",
+    "Stores",
+    "Task",
+    "TestSurvey",
+    "TrainSurvey",
+    "default_device",
+]
 
 from typing import Annotated
 
@@ -17,6 +32,17 @@ Stores = Annotated[
 Mock = Annotated[int | None, typer.Option("--mock", min=8, help="Use N made-up objects of every survey touched.")]
 Seed = Annotated[int, typer.Option("--seed", help="Seed of the mock archives.")]
 Device = Annotated[str | None, typer.Option("--device", help="cpu, cuda or mps; default: cuda if it is there.")]
+
+# How a model is measured with labels.
+Classified = Annotated[str, typer.Option("--survey", help="Survey to classify: a name, or the path of its card.")]
+Task = Annotated[str | None, typer.Option("--task", help="Task of the survey's card; default: its first.")]
+Modes = Annotated[str, typer.Option("--mode", help="linear, knn, finetune, all; default: linear and finetune.")]
+LabelSeeds = Annotated[int, typer.Option("--seeds", min=1, help="Draws of the labels.")]
+TrainSurvey = Annotated[str | None, typer.Option("--train-survey", help="Survey the labels come from.")]
+TestSurvey = Annotated[str | None, typer.Option("--test-survey", help="Survey to test on.")]
+FinetuneChanges = Annotated[list[str], typer.Option("--set", help="Change fine-tuning: epochs=100.")]
+AdaptBands = Annotated[bool, typer.Option("--adapt-bands", help="Accept bands new to the model.")]
+Resample = Annotated[bool, typer.Option("--resample", help="Accept cutouts smaller than the view.")]
 
 
 def default_device(given: str | None) -> str:

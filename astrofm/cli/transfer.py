@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["chosen_modes", "error_cells", "show_report", "stores_of", "surveys_of", "transfer"]
+__all__ = ["chosen_modes", "error_cells", "show_report", "stores_of", "surveys_of", "transfer", "warn_of_pairing"]
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,7 +10,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from astrofm.cli.options import Device, Mock, Seed, Stores, default_device
+from astrofm.cli.options import (
+    AdaptBands,
+    Classified,
+    Device,
+    FinetuneChanges,
+    LabelSeeds,
+    Mock,
+    Modes,
+    Resample,
+    Seed,
+    Stores,
+    Task,
+    TestSurvey,
+    TrainSurvey,
+    default_device,
+)
 from astrofm.cli.show import AsJson, emit, note, percent, progress, table, warn
 from astrofm.errors import UsageError
 
@@ -22,19 +37,19 @@ DEFAULT_MODES = ("linear", "finetune")
 
 
 def transfer(
-    survey: Annotated[str, typer.Option("--survey", help="Survey to classify: a name, or the path of its card.")],
+    survey: Classified,
     labels: Annotated[int, typer.Option("--labels", min=2, help="Number of training labels.")],
-    task: Annotated[str | None, typer.Option("--task", help="Task of the survey's card; default: its first.")] = None,
+    task: Task = None,
     store: Stores = [],  # noqa: B006 - typer's way
     mock: Mock = None,
     model: Annotated[Path | None, typer.Option("--model", help="Run or model; default: the newest run.")] = None,
-    mode: Annotated[str, typer.Option("--mode", help="linear, knn, finetune, all; default: linear and finetune.")] = "",
-    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Draws of the labels.")] = 5,
-    train_survey: Annotated[str | None, typer.Option("--train-survey", help="Survey the labels come from.")] = None,
-    test_survey: Annotated[str | None, typer.Option("--test-survey", help="Survey to test on.")] = None,
-    changes: Annotated[list[str], typer.Option("--set", help="Change fine-tuning: epochs=100.")] = [],  # noqa: B006
-    adapt_bands: Annotated[bool, typer.Option("--adapt-bands", help="Accept bands new to the model.")] = False,
-    resample: Annotated[bool, typer.Option("--resample", help="Accept cutouts smaller than the view.")] = False,
+    mode: Modes = "",
+    seeds: LabelSeeds = 5,
+    train_survey: TrainSurvey = None,
+    test_survey: TestSurvey = None,
+    changes: FinetuneChanges = [],  # noqa: B006
+    adapt_bands: AdaptBands = False,
+    resample: Resample = False,
     out: Annotated[Path | None, typer.Option("--out", help="Folder for transfer.json.")] = None,
     device: Device = None,
     seed: Seed = 0,
@@ -83,10 +98,7 @@ def transfer(
         raise typer.Exit(128 + stop.signum) from stop
     if out is not None:
         note(f"written: {write_report(report, out)}")
-    for override in report.overrides:
-        warn(override)
-    if report.left_out:
-        warn(f"{report.left_out} training sources were left out: the test has the same ones")
+    warn_of_pairing(report.overrides, report.left_out)
     if as_json:
         emit(report.to_json())
     else:
@@ -113,6 +125,14 @@ def stores_of(
         stores = find_stores(dict.fromkeys(names), given, mock=mock, seed=seed, listener=listener, say=note)
     train, test = (stores[plugins.survey(name).name] for name in names)
     return train, test
+
+
+def warn_of_pairing(overrides: Sequence[str], left_out: int) -> None:
+    """Warn of what was accepted against a contract, and of training sources that were left out."""
+    for override in overrides:
+        warn(override)
+    if left_out:
+        warn(f"{left_out} training sources were left out: the test has the same ones")
 
 
 def surveys_of(card: SurveyCard, survey: str, train: str | None, test: str | None) -> tuple[str, str]:
