@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["MODES", "NUM_NEIGHBOURS", "Arm", "Bench", "Features", "check_modes"]
+__all__ = ["MODES", "NUM_NEIGHBOURS", "Arm", "Bench", "Features", "check_modes", "pretrained_arm", "random_arm"]
 
+import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from astrofm.contract import InputContract
+from astrofm.encoders.build import EncoderConfig, build_encoder
 from astrofm.errors import UsageError
 from astrofm.retrieval.embed import embed
 from astrofm.transfer.finetune import FinetuneConfig, LabelledData, finetune
@@ -44,6 +46,16 @@ class Arm:
     init: Literal["pretrained", "random"]
     make: Callable[[int], nn.Module]
     is_same_for_all_seeds: bool
+
+
+def pretrained_arm(encoder: nn.Module) -> Arm:
+    """Return copies of an encoder, which stays as it is."""
+    return Arm("pretrained", lambda seed: copy.deepcopy(encoder), True)
+
+
+def random_arm(config: EncoderConfig, num_channels: int) -> Arm:
+    """Return untrained encoders of an architecture."""
+    return Arm("random", lambda seed: build_encoder(config, num_channels, seed=seed), False)
 
 
 @dataclass(frozen=True)

@@ -27,11 +27,11 @@ from torch import nn
 
 from astrofm.data.labels import draw_labels
 from astrofm.data.store import CutoutStore
-from astrofm.encoders.build import EncoderConfig, build_encoder
+from astrofm.encoders.build import EncoderConfig
 from astrofm.errors import DataError, UsageError
 from astrofm.listener import Progress
 from astrofm.model import Model
-from astrofm.transfer.bench import Arm, Bench, Features, check_modes
+from astrofm.transfer.bench import Arm, Bench, Features, check_modes, pretrained_arm, random_arm
 from astrofm.transfer.curve_report import CurveReport, CurveRow
 from astrofm.transfer.finetune import FinetuneConfig
 from astrofm.transfer.metrics import compared
@@ -171,12 +171,8 @@ class _Curve:
         card = entrant.model.card
         config = EncoderConfig.model_validate(card.encoder)
         arms = {
-            weights_sha256(entrant.model.encoder): Arm(
-                "pretrained", lambda seed: copy.deepcopy(entrant.model.encoder), True
-            ),
-            f"random {config.model_dump_json()}": Arm(
-                "random", lambda seed: build_encoder(config, card.contract.num_channels, seed=seed), False
-            ),
+            weights_sha256(entrant.model.encoder): pretrained_arm(entrant.model.encoder),
+            f"random {config.model_dump_json()}": random_arm(config, card.contract.num_channels),
         }
         total = num_entrants * len(arms) * self._seeds
         wrong: dict[tuple[str, str, int], list[NDArray[np.bool_]]] = {}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 __all__ = ["transfer"]
 
-import copy
 from collections.abc import Sequence
 from typing import Literal
 
@@ -14,12 +13,12 @@ from torch import nn
 
 from astrofm.data.labels import draw_labels
 from astrofm.data.store import CutoutStore
-from astrofm.encoders.build import EncoderConfig, build_encoder
+from astrofm.encoders.build import EncoderConfig
 from astrofm.listener import Progress
 from astrofm.model import Model
 from astrofm.plan import make_contract
 from astrofm.recipe import Recipe
-from astrofm.transfer.bench import Arm, Bench, Features, check_modes
+from astrofm.transfer.bench import Arm, Bench, Features, check_modes, pretrained_arm, random_arm
 from astrofm.transfer.finetune import FinetuneConfig
 from astrofm.transfer.metrics import check_distinct, compared
 from astrofm.transfer.pairing import check_contract, labelled_data, leave_out_test_sources, matching_tasks
@@ -80,9 +79,9 @@ def transfer(
         encoder_config = EncoderConfig(name=recipe.encoder.name, **recipe.encoder.settings)
     overrides = check_contract(contract, train_store, test_store, adapt_bands=adapt_bands, resample=resample)
 
-    arms = [Arm("random", lambda seed: build_encoder(encoder_config, contract.num_channels, seed=seed), False)]
+    arms = [random_arm(encoder_config, contract.num_channels)]
     if model is not None:
-        arms.insert(0, Arm("pretrained", lambda seed: copy.deepcopy(model.encoder), True))
+        arms.insert(0, pretrained_arm(model.encoder))
     bench = Bench(contract, train, test, len(train_task.classes), finetune_config or FinetuneConfig(), device)
     pool = f"{train.survey} (training split, task {train_task.name})"
     draws = [draw_labels(train.labels, num_labels, seed, of=pool) for seed in range(seeds)]

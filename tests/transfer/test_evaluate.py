@@ -19,7 +19,7 @@ from astrofm.interruption import Interrupted
 from astrofm.model import Model
 from astrofm.pretrain import pretrain
 from astrofm.run import Run, find_model
-from astrofm.transfer import evaluate
+from astrofm.transfer import bench, evaluate
 from astrofm.transfer.bench import MODES, Bench
 from astrofm.transfer.evaluate import transfer
 from astrofm.transfer.finetune import FinetuneConfig
@@ -166,7 +166,7 @@ def test_probes_see_the_encoder_in_evaluation_mode_with_its_own_statistics(runs,
         made.append(build_encoder(*arguments, **named))
         return made[-1]
 
-    monkeypatch.setattr(evaluate, "build_encoder", watched)
+    monkeypatch.setattr(bench, "build_encoder", watched)
     transfer(galaxies, galaxies, 12, model=find_model(runs["gz-evo"].path), modes=(mode,), seeds=1)
     (random,) = made
     fresh = build_encoder(EncoderConfig(name="test_resnet"), 3, seed=0)
