@@ -70,12 +70,7 @@ class Jitter(PixelView):
         return np.where(is_changed, np.concatenate([factors, turn], axis=1), [1.0, 1.0, 1.0, 0.0]).astype(np.float32)
 
     def apply(self, images: Tensor, parameters: Tensor) -> Tensor:
-        """Return the changed images; those with factors 1 and turn 0 come back as they were, if within ``clip``.
-
-        Raises:
-            RecipeError: If saturation is asked of images with one band, or hue of images without three.
-        """
-        self._check(images.shape[1])
+        """Return the changed images; those with factors 1 and turn 0 come back as they were, if within ``clip``."""
         brightness, contrast, saturation = parameters[:, :3].to(images.dtype)[:, :, None, None, None].unbind(dim=1)
         # All three are linear in the pixel, the mean over its bands and the mean of the image: one pass does them.
         gain = brightness * contrast
@@ -91,7 +86,8 @@ class Jitter(PixelView):
             images = torch.where(turn[:, None, None, None] == 0, images, turn_hue(images, turn))
         return images if self.config.clip is None else images.clamp_(*self.config.clip)
 
-    def _check(self, num_channels: int) -> None:
+    def check_channels(self, num_channels: int) -> None:
+        """Refuse images with one band where saturation is asked for, and without three where hue is."""
         if self.config.saturation > 0 and num_channels == 1:
             raise RecipeError(
                 f"jitter with saturation {self.config.saturation:g} mixes bands and these images have one: set it to 0"

@@ -116,7 +116,7 @@ def test_saturation_zero_makes_all_bands_alike_and_keeps_their_mean():
 
 def test_saturation_of_one_band_is_refused():
     with pytest.raises(RecipeError, match="these images have one"):
-        Jitter(JitterConfig(saturation=0.5)).apply(images_of(), torch.ones(4, 4))
+        Jitter(JitterConfig(saturation=0.5))(images_of(), torch.ones(4, 4))
 
 
 def test_hue_is_that_of_colorsys():
@@ -155,7 +155,7 @@ def test_hue_commutes_with_brightness_and_offset_so_that_images_need_no_range(lo
 @pytest.mark.parametrize("channels", [1, 2, 5])
 def test_hue_of_other_than_three_bands_is_refused(channels):
     with pytest.raises(RecipeError, match=f"these images have {channels}: set it to 0"):
-        Jitter(JitterConfig(hue=0.1)).apply(images_of(channels=channels), torch.ones(4, 4))
+        Jitter(JitterConfig(hue=0.1))(images_of(channels=channels), torch.ones(4, 4))
 
 
 def test_a_hue_leaves_the_draws_of_the_other_parts_as_they_were():
