@@ -12,10 +12,9 @@ __all__ = ["Entrant", "measure_curve"]
 import copy
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
@@ -26,6 +25,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from astrofm.data.labels import draw_labels
+from astrofm.data.making.partial import write_atomically
 from astrofm.data.store import CutoutStore
 from astrofm.encoders.build import EncoderConfig
 from astrofm.errors import DataError, UsageError
@@ -201,7 +201,8 @@ class _Curve:
                 digest = self._digest(identity, embedded.bench, mode, num, seed)
                 cell = self._folder / f"{mode}-{num}-{seed}-{digest}.npy"
                 if not cell.exists():
-                    keep(cell, self._measured(embedded, mode, num, seed))
+                    wrong = self._measured(embedded, mode, num, seed)
+                    write_atomically(cell, partial(np.save, arr=wrong, allow_pickle=False))
                 found[mode, num] = np.load(cell, allow_pickle=False)
         return found
 
@@ -299,15 +300,6 @@ def forward_flop(encoder: nn.Module, shape: Sequence[int]) -> int:
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         probe(torch.zeros(1, *shape))
     return int(counter.get_total_flops())
-
-
-def keep(cell: Path, wrong: NDArray[np.bool_]) -> None:
-    """Write a cell; it appears whole or not at all."""
-    cell.parent.mkdir(parents=True, exist_ok=True)
-    # A name of its own: another process may measure the same cell.
-    with tempfile.NamedTemporaryFile(dir=cell.parent, suffix=".partial", delete=False) as file:
-        np.save(file, wrong, allow_pickle=False)
-    os.replace(file.name, cell)  # noqa: PTH105 - the atomic replacement is the point
 
 
 def _row(
