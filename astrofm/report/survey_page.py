@@ -10,6 +10,7 @@ from io import BytesIO
 from PIL import Image, ImageOps
 
 from astrofm.card import Archive, Band, Beam, ClassTask, Fact, Product, SurveyCard, VoteTask
+from astrofm.data.fetch import is_fetchable
 from astrofm.data.store import CutoutStore
 from astrofm.report.contact_sheet import Sample, contact_sheet
 from astrofm.schema import VoteSchema
@@ -162,9 +163,8 @@ def _archive(archive: Archive) -> str:
 
 
 def _commands(card: SurveyCard) -> str:
-    has_url = bool(card.archive) and all(archive.url for archive in card.archive)
     lines = [f"astrofm ingest --survey {card.name} --mock 200"]
-    lines += [f"astrofm survey fetch {card.name}"] if has_url else []
+    lines += [f"astrofm survey fetch {card.name}"] if is_fetchable(card) else []
     lines += [f"astrofm ingest --survey {card.name} --source FOLDER", f"astrofm pretrain --survey {card.name}"]
     if card.tasks:
         lines.append(f"astrofm transfer --survey {card.name} --labels 145")
