@@ -11,7 +11,7 @@ __all__ = ["Fetched", "Say", "fetch", "fetch_into", "how_by_hand", "in_gigabytes
 
 import shutil
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 
 from astrofm.card import Archive, SurveyCard
 from astrofm.data.fetching.download import Downloaded, WrongFileError, download
-from astrofm.data.fetching.fetch_record import RECORD_NAME, FetchRecord, KeptFile, find_whole
+from astrofm.data.fetching.fetch_record import RECORD_NAME, FetchRecord, KeptFile, whole_files
 from astrofm.data.fetching.locking import locked
 from astrofm.data.fetching.meter import Meter
 from astrofm.data.fetching.remote_files import ZENODO, RemoteFile, remote_files
@@ -155,7 +155,8 @@ class _Fetching:
         missing = [archive for archive in self.archives if not record.has_all_of(archive, self.folder)]
         listed = [(archive, file) for archive in missing for file in remote_files(archive, zenodo=self.zenodo)]
         self._check_names(listed)
-        absent = [pair for pair in listed if not self._link_from_another_survey(pair[1])]
+        linked = self._link_from_other_surveys([file for _, file in listed])
+        absent = [pair for pair in listed if pair[1].name not in linked]
         if absent:
             self._announce(absent)
         num_transferred = self._transfer(record, listed)
@@ -178,19 +179,23 @@ class _Fetching:
             if archive.unpack and packed_stem(file.name) is None:
                 raise FetchError(f"{file.name} is to be unpacked, and is no .tar, .tar.gz, .zip or .gz file")
 
-    def _link_from_another_survey(self, file: RemoteFile) -> bool:
-        """Whether another survey has fetched the same file, by its hash; it then lies here too, and takes no room."""
-        target = self.folder / file.name
-        found = None if target.exists() else find_whole(home() / "archives", file.sha256)
-        if found is None:
-            return False
-        target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            target.hardlink_to(found)
-        except OSError:
-            return False  # another disk, or one without links: it comes over the network
-        self.say(f"{self.survey}: {file.name} is here already, as {found}")
-        return True
+    def _link_from_other_surveys(self, files: Iterable[RemoteFile]) -> set[str]:
+        """Link files that another survey has fetched, by their hashes, which then take no room; return their names."""
+        wanted = {f.name: f.sha256.lower() for f in files if f.sha256 and not (self.folder / f.name).exists()}
+        elsewhere = whole_files(home() / "archives", set(wanted.values())) if wanted else {}
+        linked = set()
+        for name, sha256 in wanted.items():
+            if sha256 not in elsewhere:
+                continue
+            target = self.folder / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                target.hardlink_to(elsewhere[sha256])
+            except OSError:
+                continue  # another disk, or one without links: it comes over the network
+            self.say(f"{self.survey}: {name} is here already, as {elsewhere[sha256]}")
+            linked.add(name)
+        return linked
 
     def _announce(self, listed: Sequence[tuple[Archive, RemoteFile]]) -> None:
         sizes = [file.size_bytes for _, file in listed]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-__all__ = ["RECORD_NAME", "FetchRecord", "KeptFile", "find_whole"]
+__all__ = ["RECORD_NAME", "FetchRecord", "KeptFile", "whole_files"]
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from pathlib import Path
 from typing import Self
 
@@ -116,17 +116,18 @@ class FetchRecord(BaseModel):
             self.write(folder)
 
 
-def find_whole(folder: Path, sha256: str) -> Path | None:
-    """Return a whole file of this hash among archives that were fetched, a folder each; None if there is none."""
-    for path in sorted(folder.glob(f"*/{RECORD_NAME}")) if sha256 else []:
+def whole_files(folder: Path, sha256s: Set[str]) -> dict[str, Path]:
+    """Return by its hash a whole file for each of these hashes that archives have which were fetched, a folder each."""
+    found: dict[str, Path] = {}
+    for path in sorted(folder.glob(f"*/{RECORD_NAME}")):
         try:
             record = FetchRecord.model_validate_json(path.read_bytes())
         except (OSError, ValidationError):
             continue  # whoever asks for that survey is told
         for file in record.files.values():
-            if file.sha256 == sha256.lower() and file.is_whole(path.parent):
-                return path.parent / file.name
-    return None
+            if file.sha256 in sha256s - found.keys() and file.is_whole(path.parent):
+                found[file.sha256] = path.parent / file.name
+    return found
 
 
 def _asked(archive: Archive) -> Archive:
