@@ -15,22 +15,21 @@ from astrofm.survey import find_source
 from astrofm.testing import SurveyTests
 
 
-class TestGalaxyZooRings(SurveyTests):
+class _OnRealData(SurveyTests):
+    """A survey whose real archive is among the test data, under its name."""
+
+    @pytest.fixture(scope="class", autouse=True)
+    @classmethod
+    def _use_the_archive(cls, data_dir):
+        cls.example = data_dir / cls.survey
+
+
+class TestGalaxyZooRings(_OnRealData):
     survey = "gz-rings"
 
-    @pytest.fixture(scope="class", autouse=True)
-    @classmethod
-    def _use_the_archive(cls, data_dir):
-        cls.example = data_dir / cls.survey
 
-
-class TestGalaxyZooChallenge(SurveyTests):
+class TestGalaxyZooChallenge(_OnRealData):
     survey = "gz-challenge"
-
-    @pytest.fixture(scope="class", autouse=True)
-    @classmethod
-    def _use_the_archive(cls, data_dir):
-        cls.example = data_dir / cls.survey
 
 
 @pytest.fixture(scope="module")
