@@ -18,6 +18,7 @@ from astrofm.cli.options import (
     LabelSeeds,
     Mock,
     Modes,
+    Orientations,
     Resample,
     Seed,
     Stores,
@@ -27,7 +28,7 @@ from astrofm.cli.options import (
     default_device,
 )
 from astrofm.cli.show import AsJson, emit, note, progress, table, warn
-from astrofm.cli.transfer import chosen_modes, error_cells, stores_of, surveys_of, warn_of_pairing
+from astrofm.cli.transfer import chosen_modes, error_cells, of_orientations, stores_of, surveys_of, warn_of_pairing
 from astrofm.errors import UsageError
 
 
@@ -41,6 +42,7 @@ def curve(
     mode: Modes = "",
     seeds: LabelSeeds = 5,
     folds: Annotated[int, typer.Option("--folds", help="Test on folds of the training split, for choosing.")] = 0,
+    orientations: Orientations = 1,
     train_survey: TrainSurvey = None,
     test_survey: TestSurvey = None,
     changes: FinetuneChanges = [],  # noqa: B006
@@ -84,6 +86,7 @@ def curve(
                 adapt_bands=adapt_bands,
                 resample=resample,
                 device=default_device(device),
+                orientations=orientations,
                 listener=listener,
             )
     except Interrupted as stop:
@@ -135,5 +138,6 @@ def _show(report: Mapping[str, Any]) -> None:
         rows.append([row["model"], row["mode"], row["init"], str(row["labels"]), f"{error} ({interval})", beside])
     tested = f"{report['folds']} folds of the training split" if report["folds"] else "test split"
     title = f"{report['survey']}{' (mock data)' if report['mock'] else ''}, {report['task']}: error on the {tested}"
+    title += of_orientations(report)
     columns = ("model", "mode", "weights", "labels", "error (95% interval)", "to random (95% interval)")
     table(title, columns, rows)

@@ -10,6 +10,7 @@ __all__ = [
     "LabelSeeds",
     "Mock",
     "Modes",
+    "Orientations",
     "Resample",
     "Seed",
     "Stores",
@@ -38,6 +39,9 @@ Classified = Annotated[str, typer.Option("--survey", help="Survey to classify: a
 Task = Annotated[str | None, typer.Option("--task", help="Task of the survey's card; default: its first.")]
 Modes = Annotated[str, typer.Option("--mode", help="linear, knn, finetune, all; default: linear and finetune.")]
 LabelSeeds = Annotated[int, typer.Option("--seeds", min=1, help="Draws of the labels.")]
+Orientations = Annotated[
+    int, typer.Option("--orientations", help="Average over 1, 4 or 8 orientations of each object.")
+]
 TrainSurvey = Annotated[str | None, typer.Option("--train-survey", help="Survey the labels come from.")]
 TestSurvey = Annotated[str | None, typer.Option("--test-survey", help="Survey to test on.")]
 FinetuneChanges = Annotated[list[str], typer.Option("--set", help="Change fine-tuning: epochs=100.")]

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-__all__ = ["chosen_modes", "error_cells", "show_report", "stores_of", "surveys_of", "transfer", "warn_of_pairing"]
+__all__ = [
+    "chosen_modes",
+    "error_cells",
+    "of_orientations",
+    "show_report",
+    "stores_of",
+    "surveys_of",
+    "transfer",
+    "warn_of_pairing",
+]
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,6 +27,7 @@ from astrofm.cli.options import (
     LabelSeeds,
     Mock,
     Modes,
+    Orientations,
     Resample,
     Seed,
     Stores,
@@ -45,6 +55,7 @@ def transfer(
     model: Annotated[Path | None, typer.Option("--model", help="Run or model; default: the newest run.")] = None,
     mode: Modes = "",
     seeds: LabelSeeds = 5,
+    orientations: Orientations = 1,
     train_survey: TrainSurvey = None,
     test_survey: TestSurvey = None,
     changes: FinetuneChanges = [],  # noqa: B006
@@ -91,6 +102,7 @@ def transfer(
                 adapt_bands=adapt_bands,
                 resample=resample,
                 device=default_device(device),
+                orientations=orientations,
                 listener=listener,
             )
     except Interrupted as stop:
@@ -185,8 +197,14 @@ def show_report(report: Mapping[str, Any]) -> None:
     title = (
         f"{report['survey']}{mock}, {report['task']} ({' / '.join(report['classes'])}): test error with "
         f"{report['labels']} labels, {report['seeds']} seeds, {report['rows'][0]['n_test']} test objects"
+        f"{of_orientations(report)}"
     )
     table(title, ("mode", "weights", "error", "95% interval", "difference to random", "95% interval"), rows)
+
+
+def of_orientations(report: Mapping[str, Any]) -> str:
+    """Return what a title says of the orientations that a report averages over: nothing where there is one."""
+    return f", mean of {report['orientations']} orientations" if report["orientations"] > 1 else ""
 
 
 def error_cells(row: Mapping[str, Any]) -> list[str]:

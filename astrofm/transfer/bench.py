@@ -15,6 +15,7 @@ from torch import nn
 
 from astrofm.contract import InputContract
 from astrofm.encoders.build import EncoderConfig, build_encoder
+from astrofm.encoders.orientations import OrientationMean
 from astrofm.errors import UsageError
 from astrofm.retrieval.embed import embed
 from astrofm.transfer.finetune import FinetuneConfig, LabelledData, finetune
@@ -60,7 +61,18 @@ def random_arm(config: EncoderConfig, num_channels: int) -> Arm:
 
 @dataclass(frozen=True)
 class Bench:
-    """What every arm and mode is measured on."""
+    """What every arm and mode is measured on.
+
+    Attributes:
+        contract: What the encoders may be fed.
+        train: Labelled training rows, of which each seed takes some.
+        test: Rows to classify.
+        num_classes: Number of classes.
+        finetune_config: Protocol of fine-tuning.
+        device: ``cpu``, ``cuda`` or ``mps``.
+        orientations: Orientations that are averaged over, see :class:`OrientationMean`: the embeddings of training
+            and test rows, and the class probabilities of the fine-tuned networks.
+    """
 
     contract: InputContract
     train: LabelledData
@@ -68,12 +80,13 @@ class Bench:
     num_classes: int
     finetune_config: FinetuneConfig
     device: str
+    orientations: int = 1
 
     def embed(self, encoder: nn.Module) -> Features:
         """Return what an encoder makes of the training rows and of the test rows."""
-        encoder.to(self.device)
+        averaged = OrientationMean(encoder, self.orientations).to(self.device)
         train, test = (
-            embed(encoder, data.in_order(), data.plain_pipeline(self.contract), self.device)
+            embed(averaged, data.in_order(), data.plain_pipeline(self.contract), self.device)
             for data in (self.train, self.test)
         )
         return train, test
@@ -104,6 +117,7 @@ class Bench:
                 config=self.finetune_config,
                 seed=seed,
                 device=self.device,
+                orientations=self.orientations,
             )
         assert features is not None
         bank, queries = features[0][draw], features[1]

@@ -28,6 +28,7 @@ from astrofm.data.labels import draw_labels
 from astrofm.data.making.partial import write_atomically
 from astrofm.data.store import CutoutStore
 from astrofm.encoders.build import EncoderConfig
+from astrofm.encoders.orientations import check_orientations
 from astrofm.errors import DataError, UsageError
 from astrofm.listener import Progress
 from astrofm.model import Model
@@ -72,6 +73,7 @@ def measure_curve(
     adapt_bands: bool = False,
     resample: bool = False,
     device: str = "cpu",
+    orientations: int = 1,
     listener: Progress | None = None,
 ) -> CurveReport:
     """Measure the error of several models with several numbers of labels, each beside random weights.
@@ -94,15 +96,17 @@ def measure_curve(
         adapt_bands: Accept bands that a contract does not list.
         resample: Accept cutouts smaller than the field of view.
         device: ``cpu``, ``cuda`` or ``mps``.
+        orientations: Orientations of each object, 1, 4 or 8, that embeddings and class probabilities are averaged over.
         listener: Progress.
 
     Raises:
-        UsageError: If a mode or task does not exist, a number of labels is no curve, or folds are asked for across
-            surveys.
+        UsageError: If a mode, task or number of orientations does not exist, a number of labels is no curve, or folds
+            are asked for across surveys.
         ContractError: If an encoder may not be fed the data.
         DataError: If more labels are asked for than there are, or there is nothing to test on.
     """
     check_modes(modes)
+    check_orientations(orientations)
     if not labels or min(labels) < 2 or not entrants:
         raise UsageError("a curve needs a model or more, and numbers of labels of 2 or more")
     test_task, train_task = matching_tasks(test_store.card, train_store.card, task)
@@ -133,7 +137,8 @@ def measure_curve(
         found = check_contract(card.contract, train_store, test_store, adapt_bands=adapt_bands, resample=resample)
         overrides |= dict.fromkeys(found)
         num_classes = len(train_task.classes)
-        bench = Bench(card.contract, train, test, num_classes, finetune_config or FinetuneConfig(), device)
+        protocol = finetune_config or FinetuneConfig()
+        bench = Bench(card.contract, train, test, num_classes, protocol, device, orientations)
         rows += curve.rows(name, entrant, bench, num_entrants=len(entrants))
     return CurveReport(
         survey=test_store.card.name,
@@ -141,6 +146,7 @@ def measure_curve(
         task=test_task.name,
         classes=tuple(train_task.classes),
         folds=folds,
+        orientations=orientations,
         mock=any(store.is_mock for store in (train_store, test_store))
         or any(entrant.model.card.is_mock for entrant in entrants.values()),
         overrides=tuple(overrides),
@@ -210,7 +216,7 @@ class _Curve:
         """Return a hash of all that a cell depends on."""
         protocol = bench.finetune_config.model_dump(mode="json") if mode == "finetune" else None
         contract = bench.contract.model_dump(mode="json")
-        parts = [self._about, identity, contract, bench.device, mode, num, seed, protocol]
+        parts = [self._about, identity, contract, bench.device, bench.orientations, mode, num, seed, protocol]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
     def _measured(self, embedded: _Embedded, mode: str, num: int, seed: int) -> NDArray[np.bool_]:

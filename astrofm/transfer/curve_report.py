@@ -58,6 +58,7 @@ class CurveReport:
         task: Of the tested survey.
         classes: Its classes.
         folds: Folds of the training split that were tested on in turn; 0: the test split was.
+        orientations: That embeddings and class probabilities were averaged over.
         mock: Whether any of it is made up.
         overrides: What was accepted against an input contract, and by whom.
         left_out: Training rows of another survey that were left out because a test source lies at the same place.
@@ -69,6 +70,7 @@ class CurveReport:
     task: str
     classes: tuple[str, ...]
     folds: int
+    orientations: int
     mock: bool
     overrides: tuple[str, ...]
     left_out: int

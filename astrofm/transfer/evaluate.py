@@ -14,6 +14,7 @@ from torch import nn
 from astrofm.data.labels import draw_labels
 from astrofm.data.store import CutoutStore
 from astrofm.encoders.build import EncoderConfig
+from astrofm.encoders.orientations import check_orientations
 from astrofm.listener import Progress
 from astrofm.model import Model
 from astrofm.plan import make_contract
@@ -40,6 +41,7 @@ def transfer(
     adapt_bands: bool = False,
     resample: bool = False,
     device: str = "cpu",
+    orientations: int = 1,
     listener: Progress | None = None,
 ) -> TransferReport:
     """Measure the test error reached with a few labels.
@@ -58,16 +60,18 @@ def transfer(
         adapt_bands: Accept bands that the contract does not list.
         resample: Accept cutouts smaller than the field of view.
         device: ``cpu``, ``cuda`` or ``mps``.
+        orientations: Orientations of each object, 1, 4 or 8, that embeddings and class probabilities are averaged over.
         listener: Progress.
 
     Raises:
-        UsageError: If a mode or task does not exist.
+        UsageError: If a mode, task or number of orientations does not exist.
         ContractError: If the encoder may not be fed the data.
         DataError: If more labels are asked for than there are, or there is nothing to test on.
     """
     if model is None and recipe is None:
         raise ValueError("a transfer needs a model or a recipe")
     check_modes(modes)
+    check_orientations(orientations)
     test_task, train_task = matching_tasks(test_store.card, train_store.card, task)
     train, test = labelled_data(train_store, test_store, train_task, test_task)
     train, left_out = leave_out_test_sources(train, test)
@@ -82,7 +86,9 @@ def transfer(
     arms = [random_arm(encoder_config, contract.num_channels)]
     if model is not None:
         arms.insert(0, pretrained_arm(model.encoder))
-    bench = Bench(contract, train, test, len(train_task.classes), finetune_config or FinetuneConfig(), device)
+    bench = Bench(
+        contract, train, test, len(train_task.classes), finetune_config or FinetuneConfig(), device, orientations
+    )
     pool = f"{train.survey} (training split, task {train_task.name})"
     draws = [draw_labels(train.labels, num_labels, seed, of=pool) for seed in range(seeds)]
     wrong = _errors(bench, arms, modes, draws, listener)
@@ -94,6 +100,7 @@ def transfer(
         classes=tuple(train_task.classes),
         labels=num_labels,
         seeds=seeds,
+        orientations=orientations,
         model=model_name,
         model_step=None if model is None else model.card.step,
         mock=train_store.is_mock or test_store.is_mock or (model is not None and model.card.is_mock),

@@ -18,15 +18,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from torch import nn
 
 from astrofm.contract import InputContract
 from astrofm.data.loader import Feed, Loader
 from astrofm.data.store import CutoutStore
 from astrofm.encoders.build import embed_dim_of, layer_groups
+from astrofm.encoders.orientations import OrientationMean
 from astrofm.errors import DataError, RecipeError, in_one_line
 from astrofm.heads.classes import ClassHead
 from astrofm.objectives.supervised import Supervised
-from astrofm.optimizer import OptimizerConfig
+from astrofm.optimizer import OptimizerConfig, Precision
 from astrofm.parts import build_view
 from astrofm.plan import input_plan, make_pipeline
 from astrofm.recipe import NamedPart, apply_change
@@ -50,6 +52,8 @@ class FinetuneConfig(BaseModel):
     """Labels a step; where there are fewer, all of them."""
     optimizer: OptimizerConfig = OptimizerConfig(learning_rate=1e-3, weight_decay=0.05, layer_decay=1.0)
     label_smoothing: float = Field(default=0.1, ge=0, lt=1)
+    precision: Precision = "32-true"
+    """Of training; the test rows are always classified in float32."""
     views: tuple[NamedPart, ...] = DEFAULT_VIEWS
 
     @classmethod
@@ -101,7 +105,7 @@ class LabelledData:
 
 
 def finetune(
-    encoder: torch.nn.Module,
+    encoder: nn.Module,
     contract: InputContract,
     train: LabelledData,
     test: LabelledData,
@@ -110,6 +114,7 @@ def finetune(
     config: FinetuneConfig,
     seed: int,
     device: str = "cpu",
+    orientations: int = 1,
 ) -> NDArray[np.int64]:
     """Train an encoder and a head on labels, and classify the test rows.
 
@@ -122,6 +127,7 @@ def finetune(
         config: Protocol.
         seed: Seed of the head, the order and the views.
         device: ``cpu``, ``cuda`` or ``mps``.
+        orientations: Orientations of a test row, 1, 4 or 8, whose class probabilities are averaged.
 
     Returns:
         Predicted class of each test row. Shape: (n,).
@@ -148,18 +154,19 @@ def finetune(
         num_steps=steps_of(loader, config.epochs, None),
         layers=[*layer_groups(encoder), list(objective.head.parameters())],
         device=device,
+        precision=config.precision,
     )
-    predicted = _predict(objective, contract, test, device)
+    predicted = _predict(objective, contract, test, device, orientations)
     gc.collect()  # trainer and network point at each other: without this, many fits pile up in memory
     return predicted
 
 
-def _predict(objective: Supervised, contract: InputContract, data: LabelledData, device: str) -> NDArray[np.int64]:
+def _predict(
+    objective: Supervised, contract: InputContract, data: LabelledData, device: str, orientations: int
+) -> NDArray[np.int64]:
     pipeline = data.plain_pipeline(contract)
-    objective.eval().to(device)
+    probabilities = nn.Sequential(objective.encoder, objective.head, nn.Softmax(dim=1))
+    classifier = OrientationMean(probabilities, orientations).eval().to(device)
     with torch.no_grad():
-        predicted = [
-            objective.head(objective.encoder(pipeline.plain(batch, device))).argmax(dim=1).cpu().numpy()
-            for batch in data.in_order()
-        ]
+        predicted = [classifier(pipeline.plain(batch, device)).argmax(dim=1).cpu().numpy() for batch in data.in_order()]
     return np.concatenate(predicted).astype(np.int64)

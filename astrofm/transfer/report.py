@@ -47,6 +47,8 @@ class TransferReport:
     classes: tuple[str, ...]
     labels: int
     seeds: int
+    orientations: int
+    """That embeddings and class probabilities were averaged over."""
     model: str | None
     model_step: int | None
     mock: bool

@@ -99,9 +99,12 @@ def test_what_was_measured_is_not_measured_again_and_what_is_missing_is(galaxies
 def test_another_protocol_is_measured_anew(galaxies, entrants, tmp_path, counted):
     given = {"cells": tmp_path, "modes": ("finetune",), "seeds": 1}
     alone = {"short": entrants["short"]}
-    for config in (QUICK, FinetuneConfig(epochs=2, batch_size=8)):
-        measure_curve(galaxies, galaxies, (8,), alone, finetune_config=config, **given)
+    for config, orientations in ((QUICK, 1), (FinetuneConfig(epochs=2, batch_size=8), 1), (QUICK, 4)):
+        report = measure_curve(
+            galaxies, galaxies, (8,), alone, finetune_config=config, orientations=orientations, **given
+        )
         assert len(counted) == 2
+        assert report.orientations == orientations
         counted.clear()
 
 

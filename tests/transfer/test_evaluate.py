@@ -62,7 +62,7 @@ def report(runs, galaxies):
 
 def test_json_has_the_keys_of_the_design(report):
     document = json.loads(json.dumps(report.to_json()))
-    assert document.keys() == KEYS | {"classes", "model_step", "overrides", "left_out"}
+    assert document.keys() == KEYS | {"classes", "model_step", "orientations", "overrides", "left_out"}
     assert all(row.keys() == ROW_KEYS | {"errors"} for row in document["rows"])
     assert (document["survey"], document["train_survey"], document["task"]) == (
         "gz-evo",
@@ -232,6 +232,34 @@ def test_stopped_run_serves_and_the_report_says_at_which_step(tiny_recipe, galax
         pretrain(tiny_recipe(), {"gz-evo": galaxies}, tmp_path / "run", listeners=[Stop()])
     report = transfer(galaxies, galaxies, 12, model=find_model(tmp_path / "run"), modes=("knn",), seeds=1)
     assert report.model_step == 2
+
+
+def test_embeddings_and_class_probabilities_are_averaged_over_orientations(galaxies, runs):
+    """A cutout and its mirror image are the same to eight orientations, and not to one."""
+    contract = find_model(runs["gz-evo"].path).card.contract
+    task = galaxies.card.tasks[0]
+    train, _ = labelled_data(galaxies, galaxies, task, task)
+    few = train.take(np.arange(8))
+    made = []
+
+    class Noting(torch.nn.Module):
+        """Averages the image itself, and notes how often it was asked."""
+
+        embed_dim = 4
+
+        def forward(self, images):
+            made.append(len(images))
+            return images.mean(dim=(1, 2))[:, :4]
+
+    averaged, plain = (Bench(contract, few, few, 2, QUICK, "cpu", num).embed(Noting())[1] for num in (4, 1))
+    assert len(made) == 2 * 4 + 2 * 1
+    assert not np.allclose(averaged, plain)
+    report = transfer(
+        galaxies, galaxies, 12, model=find_model(runs["gz-evo"].path), seeds=1, finetune_config=QUICK, orientations=8
+    )
+    assert report.orientations == 8
+    with pytest.raises(UsageError, match="2 orientations were asked for"):
+        transfer(galaxies, galaxies, 12, model=find_model(runs["gz-evo"].path), orientations=2)
 
 
 def test_report_is_written_as_json(report, tmp_path):

@@ -11,6 +11,7 @@ from astrofm.encoders.build import EncoderConfig, build_encoder
 from astrofm.errors import RecipeError
 from astrofm.plan import make_contract, rows_of_splits
 from astrofm.recipe import NamedPart
+from astrofm.transfer import finetune as finetuning
 from astrofm.transfer.finetune import FinetuneConfig, LabelledData, finetune
 from astrofm.transfer.tasks import find_task
 
@@ -99,6 +100,22 @@ def test_fewer_labels_than_a_batch_are_taken_together(contract, data):
     classes = run(encoder(), contract, train.take(np.arange(5)), test, config=FinetuneConfig(epochs=1))
     assert classes.shape == test.labels.shape
     assert set(classes) <= {0, 1}
+
+
+def test_lower_precision_and_orientations_are_heard(contract, data, monkeypatch):
+    heard = []
+    fit = finetuning.fit
+
+    def noted(*args, **kwargs):
+        heard.append(kwargs["precision"])
+        return fit(*args, **kwargs)
+
+    monkeypatch.setattr(finetuning, "fit", noted)
+    train, test = data
+    config = FinetuneConfig.with_changes(["precision=bf16-mixed", "epochs=1"])
+    classes = finetune(encoder(), contract, train, test, num_classes=2, config=config, seed=0, orientations=8)
+    assert heard == ["bf16-mixed"]
+    assert classes.shape == test.labels.shape
 
 
 def test_settings_are_changed_by_name():
