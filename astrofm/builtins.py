@@ -1,8 +1,8 @@
-"""The core's own views and objectives, registered through the same hooks as a stranger's package."""
+"""The core's own views, objectives, encoders and heads, registered through the same hooks as a stranger's package."""
 
 from __future__ import annotations
 
-__all__ = ["register_objectives", "register_views"]
+__all__ = ["register_encoders", "register_heads", "register_objectives", "register_views"]
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from astrofm.hookspecs import hookimpl
 
 if TYPE_CHECKING:
+    from astrofm.encoders.base import EncoderPart
+    from astrofm.heads.base import HeadPart
     from astrofm.objectives.base import ObjectivePart
     from astrofm.views.base import ViewPart
 
@@ -74,3 +76,22 @@ def register_objectives(register: Callable[[ObjectivePart], None]) -> None:
     register(ObjectivePart("simclr", SimCLRConfig, SimCLR))
     register(ObjectivePart("moco", MoCoConfig, MoCo))
     register(ObjectivePart("supervised", SupervisedConfig, build_supervised, labels=lambda settings: settings.request))
+
+
+@hookimpl
+def register_encoders(register: Callable[[EncoderPart], None]) -> None:
+    """Register orientation-mean, beside all that timm has."""
+    from astrofm.encoders.base import EncoderPart
+    from astrofm.encoders.orientations import OrientationMeanConfig, build_orientation_mean
+
+    register(EncoderPart("orientation-mean", OrientationMeanConfig, build_orientation_mean))
+
+
+@hookimpl
+def register_heads(register: Callable[[HeadPart], None]) -> None:
+    """Register votes, classes and redshift."""
+    from astrofm.heads.base import HeadPart
+    from astrofm.heads.build import BUILT_IN
+
+    for name, config in BUILT_IN.items():
+        register(HeadPart(name, config))

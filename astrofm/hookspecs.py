@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-__all__ = ["hookimpl", "hookspec", "register_objectives", "register_surveys", "register_views"]
+__all__ = [
+    "hookimpl",
+    "hookspec",
+    "register_encoders",
+    "register_heads",
+    "register_objectives",
+    "register_surveys",
+    "register_views",
+]
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -10,6 +18,8 @@ from typing import TYPE_CHECKING
 import pluggy
 
 if TYPE_CHECKING:
+    from astrofm.encoders.base import EncoderPart
+    from astrofm.heads.base import HeadPart
     from astrofm.objectives.base import ObjectivePart
     from astrofm.survey import Survey
     from astrofm.views.base import ViewPart
@@ -31,3 +41,13 @@ def register_views(register: Callable[[ViewPart], None]) -> None:
 @hookspec
 def register_objectives(register: Callable[[ObjectivePart], None]) -> None:
     """Call ``register(part)`` once for each pretraining objective the package adds."""
+
+
+@hookspec
+def register_encoders(register: Callable[[EncoderPart], None]) -> None:
+    """Call ``register(part)`` once for each network the package adds to those of timm."""
+
+
+@hookspec
+def register_heads(register: Callable[[HeadPart], None]) -> None:
+    """Call ``register(part)`` once for each head the package adds, for the objectives that learn from labels."""

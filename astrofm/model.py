@@ -22,8 +22,9 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from astrofm.contract import InputContract
-from astrofm.encoders.build import EncoderConfig, build_encoder, embed_dim_of
-from astrofm.errors import RunError, in_one_line
+from astrofm.encoders.build import embed_dim_of
+from astrofm.errors import RecipeError, RunError, in_one_line
+from astrofm.parts import NamedEncoder
 
 WEIGHTS, ARCHITECTURE, CARD = "model.safetensors", "config.json", "astrofm.json"
 CITATION = "CITATION.bib"
@@ -37,7 +38,7 @@ class ModelCard(BaseModel):
     name: str
     contract: InputContract
     encoder: dict[str, Any]
-    """Settings of :class:`astrofm.encoders.build.EncoderConfig`."""
+    """Name and settings of the encoder, see :class:`astrofm.parts.NamedEncoder`."""
     objective: str
     step: int
     """Optimiser steps the weights have seen."""
@@ -121,11 +122,13 @@ def read_card(folder: Path) -> ModelCard:
     """
     try:
         card = ModelCard.model_validate_json((folder / CARD).read_text())
-        EncoderConfig.model_validate(card.encoder)
+        NamedEncoder.from_facts(card.encoder)
     except FileNotFoundError as error:
         raise RunError(f"{folder} is no model folder: {CARD} is missing") from error
     except ValidationError as error:
         raise RunError(f"model {folder} is damaged: {in_one_line(error)}") from error
+    except RecipeError as error:
+        raise RunError(f"model {folder} is damaged: {error}") from error
     return card
 
 
@@ -135,7 +138,7 @@ def rebuild_encoder(card: ModelCard, weights: dict[str, torch.Tensor], where: st
     Raises:
         RunError: If the weights are those of another architecture.
     """
-    encoder = build_encoder(EncoderConfig.model_validate(card.encoder), card.contract.num_channels)
+    encoder = NamedEncoder.from_facts(card.encoder).build(card.contract.num_channels)
     try:
         encoder.load_state_dict(weights)
     except RuntimeError as error:

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-__all__ = ["build_view", "check_invariances", "checked_settings"]
+__all__ = ["NamedEncoder", "build_view", "check_invariances", "checked_settings", "named_encoder"]
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
+import timm
 from pydantic import BaseModel, ValidationError
+from torch import nn
 
 from astrofm import plugins
-from astrofm.errors import RecipeError, in_one_line
+from astrofm.encoders.base import EncoderPart
+from astrofm.encoders.build import EncoderConfig, build_encoder, check_architecture, initialised
+from astrofm.errors import PluginError, RecipeError, in_one_line
+from astrofm.heads.build import HEADS_KEY
 from astrofm.recipe import NamedPart, Recipe
 from astrofm.views.base import View
 
@@ -30,9 +37,83 @@ def checked_settings(config: type[BaseModel], part: NamedPart, section: str, **f
         RecipeError: If a setting is misspelt, missing or out of range.
     """
     try:
-        return config.model_validate({**part.settings, **fixed})
+        return config.model_validate({**part.settings, **fixed}, context={HEADS_KEY: plugins.head_configs()})
     except ValidationError as error:
         raise RecipeError(f"{section} {part.name!r} of the recipe: {in_one_line(error)}") from error
+
+
+@dataclass(frozen=True)
+class NamedEncoder:
+    """An encoder that a recipe or a model's card names, with checked settings.
+
+    Attributes:
+        name: That of a plugin's encoder, or else an architecture of timm.
+        settings: An :class:`EncoderConfig` where it is timm's.
+        part: What the plugin registered; None for timm's.
+    """
+
+    name: str
+    settings: BaseModel
+    part: EncoderPart | None
+
+    def build(self, num_channels: int, seed: int = 0) -> nn.Module:
+        """Return the encoder, untrained.
+
+        Args:
+            num_channels: Channels of its input.
+            seed: Of the initial weights; the global random state is left as it was.
+
+        Raises:
+            UnknownNameError: If neither a plugin nor timm has it.
+            RecipeError: If the settings do not go with the architecture.
+            PluginError: If a plugin gives a network that does not tell its width.
+        """
+        if self.part is None:
+            assert isinstance(self.settings, EncoderConfig)
+            return build_encoder(self.settings, num_channels, seed)
+        build = self.part.build
+        encoder = initialised(lambda: build(self.settings, num_channels), seed)
+        if not isinstance(getattr(encoder, "embed_dim", None), int):
+            raise PluginError(
+                f"the encoder {self.name!r} of a plugin gave a {type(encoder).__name__} without the attribute "
+                "embed_dim, the width of its embedding"
+            )
+        return encoder
+
+    def facts(self) -> dict[str, Any]:
+        """Return name and settings as one mapping, from which :meth:`from_facts` makes the same."""
+        return {"name": self.name, **self.settings.model_dump(mode="json")}
+
+    @classmethod
+    def from_facts(cls, facts: Mapping[str, Any]) -> NamedEncoder:
+        """Return the encoder of a model's card.
+
+        Raises:
+            RecipeError: If a setting is misspelt, missing or out of range.
+            PluginError: If two plugins have an encoder of that name, or one takes a name of timm's.
+        """
+        settings = dict(facts)
+        name = settings.pop("name", None)
+        if not isinstance(name, str):
+            raise RecipeError(f"an encoder has a name, and this one has {', '.join(facts) or 'nothing'}")
+        return named_encoder(NamedPart(name=name, settings=settings))
+
+
+def named_encoder(part: NamedPart) -> NamedEncoder:
+    """Return the encoder a recipe names.
+
+    Raises:
+        UnknownNameError: If neither a plugin nor timm has it.
+        RecipeError: If a setting is misspelt, missing or out of range.
+        PluginError: If two plugins have an encoder of that name, or one takes a name of timm's.
+    """
+    registered = plugins.encoder_part(part.name)
+    if registered is None:
+        check_architecture(part.name, plugins.encoder_names())
+        return NamedEncoder(part.name, checked_settings(EncoderConfig, part, "encoder", name=part.name), None)
+    if timm.is_model(part.name):
+        raise PluginError(f"a plugin names its encoder {part.name!r}, as timm does one: uninstall or rename it")
+    return NamedEncoder(part.name, checked_settings(registered.config, part, "encoder"), registered)
 
 
 def build_view(part: NamedPart) -> View:

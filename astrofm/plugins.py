@@ -9,9 +9,13 @@ from __future__ import annotations
 
 __all__ = [
     "Problem",
+    "encoder_names",
+    "encoder_part",
     "forget",
+    "head_configs",
     "load",
     "objective_part",
+    "part_problems",
     "problems",
     "survey",
     "survey_owners",
@@ -20,7 +24,7 @@ __all__ = [
 ]
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points, version
@@ -33,11 +37,14 @@ from packaging.utils import canonicalize_name
 
 from astrofm import builtins as builtin_parts
 from astrofm import hookspecs
+from astrofm.commands import command_points, load_command
 from astrofm.errors import AstrofmError, PluginError, UnknownNameError, one_of
 from astrofm.home import shipped
 from astrofm.survey import Survey
 
 if TYPE_CHECKING:
+    from astrofm.encoders.base import EncoderPart
+    from astrofm.heads.base import HeadConfig, HeadPart
     from astrofm.objectives.base import ObjectivePart
     from astrofm.views.base import ViewPart
 
@@ -137,8 +144,30 @@ def _brief(error: BaseException) -> str:
 
 
 def problems() -> tuple[Problem, ...]:
-    """Return what is wrong with the installed plugins and the cards in reach."""
+    """Return what is wrong with the installed plugins and the cards in reach, as far as it touches surveys."""
     return (*load().problems, *_surveys().problems)
+
+
+def part_problems(taken_commands: Collection[str] = ()) -> tuple[Problem, ...]:
+    """Return what is wrong with the views, objectives, encoders, heads and commands that plugins add.
+
+    All of them are loaded, and with them torch.
+
+    Args:
+        taken_commands: Names of astrofm's own commands, which no plugin can have.
+    """
+    registries = (_objectives(), _views(), _encoders(), _heads())
+    found = [problem for registry in registries for problem in registry.problems]
+    for name, points in command_points().items():
+        if name in taken_commands:
+            sentence = f"the command {name!r} of {points[0].value} is never called, for astrofm has one of that name"
+            found.append(Problem(f"command {name}", f"{sentence}: rename it"))
+            continue
+        try:
+            load_command(name)
+        except PluginError as error:
+            found.append(Problem(f"command {name}", str(error)))
+    return tuple(found)
 
 
 @dataclass
@@ -241,6 +270,16 @@ def _views() -> _Registry:
     return _fill("view", "register_views")
 
 
+@cache
+def _encoders() -> _Registry:
+    return _fill("encoder", "register_encoders")
+
+
+@cache
+def _heads() -> _Registry:
+    return _fill("head", "register_heads")
+
+
 def surveys() -> dict[str, Survey]:
     """Return the surveys in reach, by name."""
     registry = _surveys()
@@ -292,10 +331,34 @@ def view_part(name: str) -> ViewPart:
     return found
 
 
+def encoder_part(name: str) -> EncoderPart | None:
+    """Return an encoder by name; None where no plugin registers it, so that timm may have it.
+
+    Raises:
+        PluginError: If two have it.
+    """
+    registry = _encoders()
+    known = name in registry.parts
+    found: EncoderPart | None = registry.get("encoder", name) if known else None
+    return found
+
+
+def encoder_names() -> tuple[str, ...]:
+    """Return the names of the encoders that plugins add to those of timm."""
+    return tuple(sorted(_encoders().parts))
+
+
+def head_configs() -> dict[str, type[HeadConfig]]:
+    """Return the settings class of each head, by its ``kind``; one whose name two plugins claim is left out."""
+    registry = _heads()
+    parts: dict[str, HeadPart] = registry.parts
+    return {name: part.config for name, part in parts.items() if name not in registry.clashes}
+
+
 def forget() -> None:
     """Forget all that was loaded, so that the next call looks again."""
     caches: tuple[Callable[[], None], ...] = tuple(
-        function.cache_clear for function in (load, _surveys, _objectives, _views)
+        function.cache_clear for function in (load, _surveys, _objectives, _views, _encoders, _heads)
     )
     for clear in caches:
         clear()

@@ -23,14 +23,14 @@ from astrofm.data.labels import task_labels
 from astrofm.data.loader import Feed, Loader
 from astrofm.data.store import CutoutStore
 from astrofm.data.supervision import Labels
-from astrofm.encoders.build import EncoderConfig, build_encoder, embed_dim_of
+from astrofm.encoders.build import embed_dim_of
 from astrofm.errors import RecipeError, RunError
 from astrofm.failure import PLAN_FILE, FailureFolder, describe_plan
 from astrofm.guards import CollapseRule
 from astrofm.listener import Listener, StepInfo
 from astrofm.model import Model, ModelCard
 from astrofm.objectives.base import Objective
-from astrofm.parts import build_view, check_invariances, checked_settings
+from astrofm.parts import NamedEncoder, build_view, check_invariances, checked_settings, named_encoder
 from astrofm.plan import Plan, check_views, input_plan, make_pipeline, plan_run, rows_of_splits
 from astrofm.processes import ONE_PROCESS, Processes
 from astrofm.recipe import NamedPart, ProbeSettings, Recipe
@@ -91,7 +91,7 @@ def check_parts(recipe: Recipe) -> None:
         checked_settings(plugins.view_part(part.name).config, part, "view")
     checked_settings(plugins.objective_part(recipe.objective.name).config, recipe.objective, "objective")
     check_invariances(recipe)
-    _encoder_settings(recipe)
+    named_encoder(recipe.encoder)
 
 
 def pretrain(
@@ -127,7 +127,8 @@ def pretrain(
     plan = plan_run(recipe, stores)
     views = [build_view(part) for part in recipe.views]
     check_views(views, plan)
-    encoder, encoder_config = _build_encoder(recipe, plan)
+    architecture = named_encoder(recipe.encoder)
+    encoder = architecture.build(plan.contract.num_channels, recipe.training.seed)
     objective = build_objective(recipe.objective, encoder, recipe.training.seed, plan.labels)
     loader = Loader(
         plan.feeds,
@@ -149,7 +150,7 @@ def pretrain(
         run.start(recipe, {name: stores[name].content_hash for name in stores}, resume=resume)
     if run.is_finished:
         return PretrainResult(**json.loads(run.report_file.read_text()))
-    card = _model_card(recipe, plan, encoder_config, num_steps)
+    card = _model_card(recipe, plan, architecture, num_steps)
     if writes:
         run.cut_metrics(run.step())
     result = fit(
@@ -212,16 +213,6 @@ class _MetricsFile:
                 ) from error
 
 
-def _encoder_settings(recipe: Recipe) -> EncoderConfig:
-    config: EncoderConfig = checked_settings(EncoderConfig, recipe.encoder, "encoder", name=recipe.encoder.name)
-    return config
-
-
-def _build_encoder(recipe: Recipe, plan: Plan) -> tuple[nn.Module, EncoderConfig]:
-    config = _encoder_settings(recipe)
-    return build_encoder(config, plan.contract.num_channels, seed=recipe.training.seed), config
-
-
 def build_objective(part: NamedPart, encoder: nn.Module, seed: int, labels: Labels | None) -> Objective:
     """Return an objective whose initial weights follow from the seed.
 
@@ -274,12 +265,12 @@ def _files_of_failure(run: Run, plan: Plan) -> dict[str, str]:
     }
 
 
-def _model_card(recipe: Recipe, plan: Plan, encoder: EncoderConfig, num_steps: int) -> Callable[[int], ModelCard]:
+def _model_card(recipe: Recipe, plan: Plan, architecture: NamedEncoder, num_steps: int) -> Callable[[int], ModelCard]:
     """Return what makes the card of the model as it is at a step."""
     card = ModelCard(
         name=recipe.name,
         contract=plan.contract,
-        encoder=encoder.model_dump(mode="json"),
+        encoder=architecture.facts(),
         objective=recipe.objective.name,
         step=0,
         num_steps=num_steps,

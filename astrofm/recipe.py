@@ -180,7 +180,8 @@ class Recipe(_Frozen):
     data: DataSection
     views: tuple[NamedPart, ...]
     encoder: NamedPart
-    """A timm architecture and the settings of :class:`astrofm.encoders.build.EncoderConfig`."""
+    """An encoder of a plugin, or a timm architecture and the settings of
+    :class:`astrofm.encoders.build.EncoderConfig`."""
     objective: NamedPart
     training: TrainingSection
     probes: tuple[ProbeSettings, ...] = ()

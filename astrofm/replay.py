@@ -20,13 +20,12 @@ from pydantic import ValidationError
 from astrofm.accumulation import take_step
 from astrofm.data.batch import Batch, Share
 from astrofm.encoders.arrange import arrange
-from astrofm.encoders.build import EncoderConfig, build_encoder
 from astrofm.errors import RunError, in_one_line
 from astrofm.failure import PLAN_FILE, STATE_FILE, STEP_FILE, FailedStep, load_batch, read_plan
 from astrofm.guards import digest, gradient_norm
 from astrofm.model import ModelCard
 from astrofm.objectives.base import Objective
-from astrofm.parts import build_view
+from astrofm.parts import NamedEncoder, build_view
 from astrofm.plan import make_pipeline
 from astrofm.pretrain import build_objective, coarse_start
 from astrofm.recipe import Recipe
@@ -127,7 +126,7 @@ def _rebuilt(folder: Path, device: str) -> tuple[Objective, ViewPipeline]:
     state = torch.load(folder / STATE_FILE, map_location="cpu", weights_only=True)
     card = ModelCard.model_validate_json(state[CARD_KEY])
     inputs, labels = read_plan((folder / PLAN_FILE).read_text())
-    encoder = build_encoder(EncoderConfig.model_validate(card.encoder), card.contract.num_channels)
+    encoder = NamedEncoder.from_facts(card.encoder).build(card.contract.num_channels)
     objective = build_objective(recipe.objective, encoder, card.seed, labels)
     weights = {name.removeprefix(OBJECTIVE_KEY): value for name, value in state["state_dict"].items()}
     objective.load_state_dict(weights)

@@ -20,9 +20,8 @@ from astrofm.data.batch import Batch, Share
 from astrofm.data.feeding.order import Position
 from astrofm.data.loader import Loader
 from astrofm.data.store import CutoutStore
-from astrofm.encoders.build import EncoderConfig, build_encoder
 from astrofm.errors import ContractError, UsageError
-from astrofm.parts import build_view, checked_settings
+from astrofm.parts import build_view, named_encoder
 from astrofm.plan import Plan, check_normalisation, check_views, plan_run
 from astrofm.pretrain import build_objective
 from astrofm.recipe import Recipe
@@ -139,8 +138,7 @@ def view_sheet(recipe: Recipe, stores: Mapping[str, CutoutStore], *, num: int = 
 
 def _num_views(recipe: Recipe, plan: Plan) -> int:
     """Return how many views the objective takes, which it says once it is built."""
-    config = checked_settings(EncoderConfig, recipe.encoder, "encoder", name=recipe.encoder.name)
-    encoder = build_encoder(config, plan.contract.num_channels, seed=recipe.training.seed)
+    encoder = named_encoder(recipe.encoder).build(plan.contract.num_channels, recipe.training.seed)
     return build_objective(recipe.objective, encoder, recipe.training.seed, plan.labels).num_views
 
 

@@ -4,6 +4,8 @@ import importlib.util
 import re
 import subprocess
 import sys
+import tomllib
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ import yaml
 
 from astrofm import card, forms, hookspecs, survey
 from astrofm.data.ingest import ingest
+from astrofm.data.supervision import Labels
 from astrofm.objectives.base import Objective
 from astrofm.survey import Survey
 from astrofm.views.base import Views
@@ -84,7 +87,8 @@ def tables():
 def test_the_page_has_the_blocks_that_it_speaks_of():
     package = {"pyproject.toml", "astrofm_dwarfs/card.yaml", "astrofm_dwarfs/__init__.py", "tests/test_dwarfs.py"}
     cards = {"lofar-field.yaml", "mosaic-field.yaml", "galaxies-h5.yaml", "galaxies-parquet.yaml"}
-    assert set(BLOCKS) == package | cards | {"sky_level.py", "uniformity.py", "astrofm_vicreg.py"}
+    parts = {"sky_level.py", "uniformity.py", "astrofm_vicreg.py", "ring_profile.py", "redshift_gaussian.py"}
+    assert set(BLOCKS) == package | cards | parts | {"label_counts.py", "commands.toml"}
 
 
 def test_a_survey_without_code_is_under_thirty_lines():
@@ -190,6 +194,45 @@ def test_the_view_shifts_each_image_by_what_was_drawn(tmp_path):
     assert images.abs().max() == 0
     torch.testing.assert_close(changed, parameters[:, :, None, None].expand(4, 2, 8, 8))
     assert parameters.unique().numel() == 4
+
+
+def test_the_encoder_sees_rings_and_not_which_way_is_up(tmp_path):
+    (part,) = parts_of(imported(written(tmp_path, "ring_profile.py")), "register_encoders")
+    encoder = part.build(part.config(num_rings=4, embed_dim=5), 2)
+    images = torch.randn(3, 2, 9, 9)
+    assert encoder(images).shape == (3, encoder.embed_dim) == (3, 5)
+    torch.testing.assert_close(encoder(images.rot90(1, (-2, -1)).flip(-1)), encoder(images))
+    y, x = torch.meshgrid(torch.linspace(-1, 1, 9), torch.linspace(-1, 1, 9), indexing="ij")
+    radius = torch.hypot(x, y)
+    means = [images[0, 0][(radius >= number / 4) & (radius < (number + 1) / 4)].mean() for number in range(4)]
+    torch.testing.assert_close((images.flatten(2) @ encoder._shares(images))[0, 0], torch.stack(means))
+
+
+def test_the_head_is_the_likelihood_of_a_gaussian(tmp_path):
+    (part,) = parts_of(imported(written(tmp_path, "redshift_gaussian.py")), "register_heads")
+    config = part.config(kind=part.name)
+    assert config.request.kind == "redshift"
+    head = config.build(6, Labels("redshift", ("z_spec",)))
+    embedding = torch.randn(4, 6, requires_grad=True)
+    z_spec = torch.tensor([0.1, torch.nan, 0.3, torch.nan])
+    loss, _ = head.measure(embedding, Views((), torch.arange(4), labels={"z_spec": z_spec}), 0)
+    mean, sigma = head(embedding).detach()[::2].unbind(dim=1)
+    expected = -torch.distributions.Normal(mean, sigma).log_prob(z_spec[::2]).mean() - 0.5 * np.log(2 * np.pi)
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
+    loss.backward()
+    assert embedding.grad[1::2].abs().max() == 0
+    assert embedding.grad[::2].abs().min() > 0
+
+
+def test_the_command_counts_the_labels_of_a_store(tmp_path, mock_stores, capsys):
+    module = imported(written(tmp_path, "label_counts.py"))
+    store = mock_stores["mirabest"]
+    module.label_counts(store.path)
+    counts = dict(line.split(": ") for line in capsys.readouterr().out.splitlines())
+    labels = store.catalog.column("label").tolist()
+    assert {int(label): int(count) for label, count in counts.items()} == Counter(labels)
+    points = tomllib.loads(BLOCKS["commands.toml"])["project"]["entry-points"]["astrofm.commands"]
+    assert points == {"label-counts": f"{module.__name__}:label_counts"}
 
 
 def test_the_objective_shown_as_a_whole_package_is_the_tested_one():

@@ -13,7 +13,9 @@ HOOKS = [name for name, value in vars(hookspecs).items() if hasattr(value, "astr
 
 
 def test_the_walk_finds_the_hooks():
-    assert {"register_surveys", "register_views", "register_objectives"} <= set(HOOKS)
+    assert {"register_surveys", "register_views", "register_objectives", "register_encoders", "register_heads"} <= set(
+        HOOKS
+    )
     assert set(HOOKS) == set(hookspecs.__all__) - {"hookimpl", "hookspec"}
 
 

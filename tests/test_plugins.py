@@ -1,12 +1,25 @@
 """Real modules, real entry points, a real plugin manager; only the list of what is installed is made up."""
 
+import re
 import sys
 from importlib.metadata import EntryPoint, PathDistribution
 
 import pytest
+import torch
+from typer.testing import CliRunner
 
+from astrofm import commands as commands_module
 from astrofm import plugins
-from astrofm.errors import PluginError, RecipeError, UnknownNameError
+from astrofm.cli.main import app
+from astrofm.encoders.build import layer_groups
+from astrofm.errors import DataError, PluginError, RecipeError, RunError, UnknownNameError
+from astrofm.model import Model
+from astrofm.parts import NamedEncoder, checked_settings, named_encoder
+from astrofm.pretrain import check_parts, pretrain
+from astrofm.recipe import NamedPart
+from astrofm.run import find_model
+from astrofm.transfer.evaluate import transfer
+from astrofm.transfer.finetune import FinetuneConfig
 
 SURVEY_PLUGIN = """
 from pathlib import Path
@@ -26,17 +39,19 @@ def install(tmp_path, monkeypatch, fresh_plugins):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("ASTROFM_SURVEYS", raising=False)
     points = []
-    monkeypatch.setattr(plugins, "entry_points", lambda group: points if group == "astrofm" else [])
+    for module in (plugins, commands_module):
+        monkeypatch.setattr(module, "entry_points", lambda group: [point for point in points if point.group == group])
     written = []
 
-    def add(point, code, module=None):
+    def add(point, code, module=None, group="astrofm"):
         module = module or f"stranger_{point}_{len(points)}"
         if code is not None:
-            (tmp_path / f"{module}.py").write_text(code)
-        points.append(EntryPoint(point, module, "astrofm"))
-        written.append(module)
+            (tmp_path / f"{module.partition(':')[0]}.py").write_text(code)
+        points.append(EntryPoint(point, module, group))
+        written.append(module.partition(":")[0])
         plugins.forget()
 
+    add.points = points
     yield add
     for module in written:
         sys.modules.pop(module, None)
@@ -259,8 +274,7 @@ def made_for(install, tmp_path):
         folder = tmp_path / f"astrofm_{point}-2.0.dist-info"
         folder.mkdir()
         (folder / "METADATA").write_text(f"Name: astrofm-{point}\nVersion: 2.0\nRequires-Dist: {requirement}\n")
-        points = plugins.entry_points(group="astrofm")
-        points[-1] = points[-1]._for(PathDistribution(folder))
+        install.points[-1] = install.points[-1]._for(PathDistribution(folder))
         plugins.forget()
 
     return add
@@ -283,3 +297,191 @@ def test_a_plugin_for_another_version_is_one_sentence_and_the_others_work(made_f
 def test_a_plugin_for_this_version_is_used(made_for, requirement):
     made_for("theirs", requirement)
     assert sentences() == []
+
+
+@pytest.fixture
+def beside_galaxyzoo(install):
+    """As ``install``, with the real plugin of Galaxy Zoo."""
+    install.points.append(EntryPoint("galaxyzoo", "astrofm_galaxyzoo", "astrofm"))
+    return install
+
+
+ENCODER_PLUGIN = """
+from pydantic import BaseModel
+from torch import nn
+from astrofm import hookimpl
+from astrofm.encoders.base import EncoderPart
+
+class Config(BaseModel):
+    model_config = dict(extra="forbid")
+    width: int = 3
+
+def build(config, num_channels):
+    network = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(num_channels, config.width))
+    {embed_dim}
+    return network
+
+@hookimpl
+def register_encoders(register):
+    register(EncoderPart({name!r}, Config, build))
+"""
+WITH_WIDTH = "network.embed_dim = config.width"
+
+
+def test_an_encoder_of_a_plugin_is_built_from_its_seed_and_comes_back_from_its_facts(install):
+    install("mine", ENCODER_PLUGIN.format(name="mean-colour", embed_dim=WITH_WIDTH))
+    encoder = named_encoder(NamedPart(name="mean-colour", settings={"width": 5}))
+    assert encoder.facts() == {"name": "mean-colour", "width": 5}
+    torch.manual_seed(3)
+    expected = torch.rand(2)
+    torch.manual_seed(3)
+    first, same, other = (encoder.build(4, seed)[2].weight for seed in (0, 0, 1))
+    assert torch.equal(torch.rand(2), expected), "the global generator is left as it was"
+    assert first.shape == (5, 4)
+    assert torch.equal(first, same)
+    assert not torch.equal(first, other)
+    again = NamedEncoder.from_facts(encoder.facts()).build(4)
+    assert torch.equal(again[2].weight, first)
+    assert [len(group) for group in layer_groups(again)] == [2]
+
+
+def test_a_model_with_an_encoder_of_a_plugin_is_trained_saved_and_transferred(
+    beside_galaxyzoo, tiny_recipe, mock_stores, tmp_path
+):
+    beside_galaxyzoo("mine", ENCODER_PLUGIN.format(name="mean-colour", embed_dim=WITH_WIDTH))
+    recipe = tiny_recipe(max_steps=2).model_copy(update={"encoder": NamedPart(name="mean-colour", settings={})})
+    check_parts(recipe)
+    pretrain(recipe, mock_stores, tmp_path / "run")
+    model = find_model(tmp_path / "run")
+    store = mock_stores["gz-evo"]
+    config = FinetuneConfig(epochs=1)
+    assert transfer(store, store, 8, model=model, seeds=1, finetune_config=config).rows[0].init == "pretrained"
+    card = tmp_path / "run" / "model" / "astrofm.json"
+    card.write_text(card.read_text().replace('"width"', '"wdith"'))
+    with pytest.raises(RunError, match=r"damaged: encoder 'mean-colour' of the recipe: wdith: no such key"):
+        Model.load(card.parent)
+
+
+def test_encoders_that_cannot_be_used_are_one_sentence_each(install):
+    install("mute", ENCODER_PLUGIN.format(name="no-width", embed_dim="pass"))
+    install("taken", ENCODER_PLUGIN.format(name="resnet18", embed_dim=WITH_WIDTH))
+    with pytest.raises(PluginError, match="'no-width' of a plugin gave a Sequential without the attribute embed_dim"):
+        named_encoder(NamedPart(name="no-width")).build(1)
+    with pytest.raises(PluginError, match="a plugin names its encoder 'resnet18', as timm does one"):
+        named_encoder(NamedPart(name="resnet18"))
+    with pytest.raises(RecipeError, match="encoder 'no-width' of the recipe: wdith: no such key"):
+        named_encoder(NamedPart(name="no-width", settings={"wdith": 3}))
+    with pytest.raises(UnknownNameError, match=r"named 'no-wdith'; .*plugins add no-width, orientation-mean, resnet18"):
+        named_encoder(NamedPart(name="no-wdith"))
+    install("twin", ENCODER_PLUGIN.format(name="no-width", embed_dim="pass"))
+    with pytest.raises(PluginError, match=r"two encoders are named 'no-width': one from .*, one from"):
+        named_encoder(NamedPart(name="no-width"))
+    (problem,) = plugins.part_problems()
+    assert "two encoders are named 'no-width'" in problem.sentence
+
+
+HEAD_PLUGIN = """
+from astrofm import hookimpl
+from astrofm.heads.base import HeadPart
+from astrofm.heads.classes import ClassHead, ClassHeadConfig
+
+class Config(ClassHeadConfig):
+    kind: str = "even-classes"
+    share: float = 0.5
+
+    def build(self, embed_dim, labels):
+        return ClassHead(embed_dim, len(labels.names), self.share)
+
+@hookimpl
+def register_heads(register):
+    register(HeadPart("even-classes", Config))
+"""
+
+
+def test_a_head_of_a_plugin_serves_the_objectives_that_learn_from_labels(
+    beside_galaxyzoo, tiny_recipe, mock_stores, tmp_path
+):
+    beside_galaxyzoo("mine", HEAD_PLUGIN)
+    head = {"kind": "even-classes", "task": "smooth-or-featured", "share": 0.25}
+    for name, settings in (("supervised", {}), ("hybrid", {"weight": 1.0, "hidden_dim": 16, "out_dim": 8})):
+        objective = NamedPart(name=name, settings={"head": head, **settings})
+        recipe = tiny_recipe(max_steps=2).model_copy(update={"objective": objective})
+        config = checked_settings(plugins.objective_part(name).config, objective, "objective")
+        assert config.request.task == "smooth-or-featured"
+        assert config.model_dump()["head"] == {"label_smoothing": 0.0, **head}
+        assert pretrain(recipe, mock_stores, tmp_path / name).step == 2
+
+
+@pytest.mark.parametrize(
+    ("head", "sentence"),
+    [
+        ({"kind": "clases"}, "no head named 'clases'; known: classes, redshift, votes; did you mean 'classes'?"),
+        ({"task": "shape"}, "kind is one of votes, classes, redshift"),
+        ({"kind": "classes", "tusk": "x", "task": "y"}, "tusk: no such key"),
+        ("votes", "head: "),
+    ],
+)
+def test_a_wrong_head_is_one_sentence(install, head, sentence):
+    part = plugins.objective_part("supervised")
+    with pytest.raises(RecipeError) as caught:
+        checked_settings(part.config, NamedPart(name="supervised", settings={"head": head}), "objective")
+    assert str(caught.value).startswith("objective 'supervised' of the recipe: head")
+    assert sentence in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+COMMAND_PLUGIN = """
+import typer
+from astrofm.errors import DataError
+
+def greet(name: str, loudly: bool = False) -> None:
+    "Greet somebody."
+    if name == "nobody":
+        raise DataError("nobody is there")
+    typer.echo(f"hello {name}{'!' if loudly else ''}")
+
+group = typer.Typer(help="Several.")
+group.command("first")(lambda: typer.echo("one"))
+group.command("second")(lambda: typer.echo("two"))
+"""
+
+
+def called(*words):
+    return CliRunner().invoke(app, list(words))
+
+
+@pytest.fixture
+def commands(install):
+    install("greet", COMMAND_PLUGIN, "strange_commands:greet", group="astrofm.commands")
+    install("several", None, "strange_commands:group", group="astrofm.commands")
+    return install
+
+
+def test_commands_of_packages_are_listed_without_being_loaded_and_loaded_when_called(commands):
+    assert re.search(r"^  greet +Of a package\.$", called("--help").output, re.M)
+    assert "strange_commands" not in sys.modules
+    assert called("greet", "you", "--loudly").output == "hello you!\n"
+    assert "Greet somebody." in called("greet", "--help").output
+    assert called("several", "second").output == "two\n"
+    assert isinstance(called("greet", "nobody").exception, DataError)
+    assert plugins.part_problems(taken_commands=["transfer"]) == ()
+
+
+def test_commands_that_cannot_be_used_are_one_sentence_each_and_the_others_work(commands):
+    commands("transfer", None, "strange_commands:greet", group="astrofm.commands")
+    commands("gone", None, "strange_commands:nowhere", group="astrofm.commands")
+    commands("greet", None, "strange_commands:group", group="astrofm.commands")
+    found = plugins.part_problems(taken_commands=["transfer"])
+    assert [problem.sentence for problem in found] == [
+        "the command 'gone' (strange_commands:nowhere) cannot be imported: AttributeError: module 'strange_commands' "
+        "has no attribute 'nowhere'",
+        "two commands are named 'greet': strange_commands:greet and strange_commands:group; uninstall one of the "
+        "packages",
+        "the command 'transfer' of strange_commands:greet is never called, for astrofm has one of that name: rename it",
+    ]
+    said = called("doctor")
+    assert said.exit_code == 1
+    assert isinstance(called("gone").exception, PluginError)
+    assert isinstance(called("greet", "you").exception, PluginError)
+    assert "--labels" in called("transfer", "--help").output
+    assert called("several", "first").output == "one\n"

@@ -12,10 +12,12 @@ from types import FrameType
 import typer
 
 from astrofm.cli import cite, curve, demo, ingest, pretrain, replay, store, survey, transfer, views
+from astrofm.cli.added import Commands
 from astrofm.errors import AstrofmError
 
 app = typer.Typer(
     name="astrofm",
+    cls=Commands,
     help="Astronomy foundation models: from survey images to a measured, shareable result.",
     no_args_is_help=True,
     add_completion=False,

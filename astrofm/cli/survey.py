@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
+from typer.core import TyperGroup
 
 from astrofm.cli.options import Mock, Stores
 from astrofm.cli.show import AsJson, emit, note, progress, table, warn
@@ -178,11 +179,13 @@ def _in_words(value: Any) -> str:
     return str(value).strip()
 
 
-def doctor(as_json: AsJson = False) -> None:
+def doctor(context: typer.Context, as_json: AsJson = False) -> None:
     """Say what is wrong with the installed plugins and the cards in reach; exit 1 if anything is."""
     from astrofm import plugins
 
-    problems = plugins.problems()
+    root = context.find_root().command
+    own = root.commands if isinstance(root, TyperGroup) else ()
+    problems = [*plugins.problems(), *plugins.part_problems(taken_commands=own)]
     if as_json:
         emit({"problems": [{"owner": problem.owner, "sentence": problem.sentence} for problem in problems]})
     elif not problems:

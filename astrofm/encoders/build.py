@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-__all__ = ["EncoderConfig", "build_encoder", "embed_dim_of", "layer_groups"]
+__all__ = [
+    "EncoderConfig",
+    "build_encoder",
+    "build_untrained",
+    "check_architecture",
+    "embed_dim_of",
+    "initialised",
+    "layer_groups",
+]
 
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
@@ -46,17 +54,32 @@ def build_encoder(config: EncoderConfig, num_channels: int, seed: int = 0) -> nn
         UnknownNameError: If timm has no architecture of that name.
         RecipeError: If the architecture has no stem that could be replaced, or no choice of size.
     """
-    if not timm.is_model(config.name):
-        near = ", ".join(timm.list_models(f"{config.name[:6]}*")[:5]) or "see timm.list_models()"
-        raise UnknownNameError(f"timm has no architecture named {config.name!r}; some it has: {near}")
+    return initialised(lambda: build_untrained(config, num_channels), seed)
+
+
+def check_architecture(name: str, others: Sequence[str] = ()) -> None:
+    """Refuse a name that is not one of timm's.
+
+    Args:
+        name: Architecture.
+        others: Encoders that are not timm's, for the message.
+
+    Raises:
+        UnknownNameError: If timm has no such architecture.
+    """
+    if timm.is_model(name):
+        return
+    near = ", ".join(timm.list_models(f"{name[:6]}*")[:5]) or "see timm.list_models()"
+    added = f"; plugins add {', '.join(others)}" if others else ""
+    raise UnknownNameError(f"timm has no architecture named {name!r}; some it has: {near}{added}")
+
+
+def initialised(build: Callable[[], nn.Module], seed: int) -> nn.Module:
+    """Return what is built while the global generator of the CPU has a seed; its state is left as it was."""
     with torch.random.fork_rng(devices=[]):
         # Not torch.manual_seed, which also seeds the generators of the GPUs.
         torch.default_generator.manual_seed(seed)
-        encoder = _create(config, num_channels)
-        if config.stem != "timm":
-            _change_stem(encoder, config)
-    encoder.embed_dim = encoder.head_hidden_size or encoder.num_features
-    return encoder
+        return build()
 
 
 def embed_dim_of(encoder: nn.Module) -> int:
@@ -64,6 +87,16 @@ def embed_dim_of(encoder: nn.Module) -> int:
     width = encoder.embed_dim
     assert isinstance(width, int)
     return width
+
+
+def build_untrained(config: EncoderConfig, num_channels: int) -> nn.Module:
+    """Return an untrained encoder, its weights drawn from the global generator; else as :func:`build_encoder`."""
+    check_architecture(config.name)
+    encoder = _create(config, num_channels)
+    if config.stem != "timm":
+        _change_stem(encoder, config)
+    encoder.embed_dim = encoder.head_hidden_size or encoder.num_features
+    return encoder
 
 
 def _create(config: EncoderConfig, num_channels: int) -> nn.Module:
@@ -97,7 +130,8 @@ def _change_stem(encoder: nn.Module, config: EncoderConfig) -> None:
 def layer_groups(encoder: nn.Module) -> list[list[nn.Parameter]]:
     """Return an encoder's parameters from the stem to the last block, for layer-wise decay and partial freezing.
 
-    The division is timm's: a ResNet-18 has the stem and 8 blocks.
+    The division is timm's: a ResNet-18 has the stem and 8 blocks. A network that is not timm's is divided into its
+    child modules, in their order; one that holds a single network is divided as that is.
 
     Args:
         encoder: From :func:`build_encoder`.
@@ -105,7 +139,23 @@ def layer_groups(encoder: nn.Module) -> list[list[nn.Parameter]]:
     Returns:
         Each parameter once.
     """
+    matcher: Callable[..., Any] | None = getattr(encoder, "group_matcher", None)
+    if matcher is None:
+        return _groups_of_children(encoder)
     parameters = dict(encoder.named_parameters())
-    matcher: Callable[..., Any] = encoder.group_matcher  # type: ignore[assignment] # torch types it as a Tensor
     groups: dict[int, Sequence[str]] = group_parameters(encoder, matcher(coarse=False))
     return [[parameters[name] for name in groups[depth]] for depth in sorted(groups)]
+
+
+def _groups_of_children(encoder: nn.Module) -> list[list[nn.Parameter]]:
+    """Return a module's own parameters and those of each child, each once, as far as there are any."""
+    children, has_own = list(encoder.children()), any(True for _ in encoder.parameters(recurse=False))
+    if len(children) == 1 and not has_own:
+        return layer_groups(children[0])
+    seen: set[nn.Parameter] = set()
+    groups = []
+    for part in (encoder.parameters(recurse=False), *(child.parameters() for child in children)):
+        own = [parameter for parameter in part if parameter not in seen]
+        seen.update(own)
+        groups.append(own)
+    return [group for group in groups if group]

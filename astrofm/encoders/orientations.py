@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
-__all__ = ["ORIENTATIONS", "OrientationMean", "check_orientations"]
+__all__ = [
+    "ORIENTATIONS",
+    "OrientationEncoder",
+    "OrientationMean",
+    "OrientationMeanConfig",
+    "build_orientation_mean",
+    "check_orientations",
+]
+
+from typing import Literal
 
 import torch
+from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
+from astrofm.encoders.build import EncoderConfig, build_untrained, embed_dim_of
 from astrofm.errors import UsageError
 
 ORIENTATIONS = (1, 4, 8)
@@ -47,3 +58,32 @@ class OrientationMean(nn.Module):
             mirrored = images.flip(-1) if number >= 4 else images
             total = total + self.network(torch.rot90(mirrored, number % 4, (-2, -1)))
         return total / self.num
+
+
+class OrientationEncoder(OrientationMean):
+    """The mean of an encoder, as an encoder.
+
+    Args:
+        network: An encoder.
+        num: 1, 4 or 8 orientations.
+    """
+
+    def __init__(self, network: nn.Module, num: int) -> None:
+        super().__init__(network, num)
+        self.embed_dim = embed_dim_of(network)
+
+
+class OrientationMeanConfig(BaseModel):
+    """An encoder whose embedding does not depend on the orientation of the pixel grid, at that many times the work."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    network: EncoderConfig
+    """The network that sees each orientation."""
+    num: Literal[4, 8] = 4
+    """4: rotations by 90 degrees. 8: those of the mirror image too."""
+
+
+def build_orientation_mean(config: OrientationMeanConfig, num_channels: int) -> nn.Module:
+    """Return the encoder, untrained, with weights from the global generator."""
+    return OrientationEncoder(build_untrained(config.network, num_channels), config.num)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-__all__ = ["LabelHead"]
+__all__ = ["HeadConfig", "HeadPart", "LabelHead"]
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import ClassVar
 
+from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
+from astrofm.data.supervision import LabelRequest, Labels
 from astrofm.errors import DataError
 from astrofm.views.base import Views
 
@@ -49,3 +52,39 @@ class LabelHead(nn.Module, ABC):
                 f"the batch has {', '.join(sorted(views.labels)) or 'none'}"
             )
         return views.labels[self.column]
+
+
+class HeadConfig(BaseModel, ABC):
+    """Settings of a head; ``kind`` in a recipe tells which head's they are."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: str
+    """Name under which the head is registered."""
+
+    @property
+    @abstractmethod
+    def request(self) -> LabelRequest:
+        """The labels that it learns."""
+
+    @abstractmethod
+    def build(self, embed_dim: int, labels: Labels) -> LabelHead:
+        """Return an untrained head.
+
+        Args:
+            embed_dim: Width of the embedding.
+            labels: What the request asked for, of the data of the run.
+        """
+
+
+@dataclass(frozen=True)
+class HeadPart:
+    """What a plugin registers: a head's name and its settings, which build it.
+
+    Attributes:
+        name: Its ``kind`` in recipes.
+        config: Settings class.
+    """
+
+    name: str
+    config: type[HeadConfig]

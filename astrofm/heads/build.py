@@ -1,35 +1,40 @@
-"""From the settings of a head and what the labels are to the head."""
+"""Settings of any head, within those of an objective."""
 
 from __future__ import annotations
 
-__all__ = ["HeadConfig", "build_head"]
+__all__ = ["BUILT_IN", "HEADS_KEY", "AnyHeadConfig"]
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import BeforeValidator, SerializeAsAny, ValidationInfo
 
-from astrofm.data.supervision import Labels
-from astrofm.heads.base import LabelHead
-from astrofm.heads.classes import ClassHead, ClassHeadConfig
-from astrofm.heads.redshift import RedshiftHead, RedshiftHeadConfig
-from astrofm.heads.votes import VoteHead, VoteHeadConfig
+from astrofm.errors import one_of
+from astrofm.heads.base import HeadConfig
+from astrofm.heads.classes import ClassHeadConfig
+from astrofm.heads.redshift import RedshiftHeadConfig
+from astrofm.heads.votes import VoteHeadConfig
 
-HeadConfig = Annotated[VoteHeadConfig | ClassHeadConfig | RedshiftHeadConfig, Field(discriminator="kind")]
+BUILT_IN: Mapping[str, type[HeadConfig]] = {
+    "votes": VoteHeadConfig,
+    "classes": ClassHeadConfig,
+    "redshift": RedshiftHeadConfig,
+}
+"""The core's own heads by kind."""
+HEADS_KEY = "heads"
+"""Of pydantic's validation context: the settings classes of all heads by kind, those of plugins among them."""
+
+
+def _settings_of_its_kind(given: Any, info: ValidationInfo) -> Any:
+    """Return the settings of a head as the class that its ``kind`` names."""
+    if not isinstance(given, Mapping):
+        return given
+    known: Mapping[str, type[HeadConfig]] = (info.context or {}).get(HEADS_KEY, BUILT_IN)
+    kind = str(given.get("kind", ""))
+    if kind not in known:
+        raise ValueError(str(one_of("head", kind, known)) if kind else f"kind is one of {', '.join(known)}")
+    return known[kind].model_validate(given)
+
+
+AnyHeadConfig = Annotated[SerializeAsAny[HeadConfig], BeforeValidator(_settings_of_its_kind)]
 """Settings of any head; ``kind`` tells which."""
-
-
-def build_head(
-    config: VoteHeadConfig | ClassHeadConfig | RedshiftHeadConfig, embed_dim: int, labels: Labels
-) -> LabelHead:
-    """Return an untrained head with one output for each answer, class or bin.
-
-    Args:
-        config: Settings.
-        embed_dim: Width of the embedding.
-        labels: What the settings asked for, of the data of the run.
-    """
-    if isinstance(config, VoteHeadConfig):
-        return VoteHead(embed_dim, labels.questions, config.dropout, always_drop=config.always_drop)
-    if isinstance(config, RedshiftHeadConfig):
-        return RedshiftHead(embed_dim, config.num_bins, config.z_max)
-    return ClassHead(embed_dim, len(labels.names), config.label_smoothing)

@@ -8,25 +8,23 @@ from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from astrofm.data.supervision import LabelRequest
+from astrofm.data.supervision import LabelRequest, Labels
 from astrofm.distributed import gather
-from astrofm.heads.base import LabelHead
+from astrofm.heads.base import HeadConfig, LabelHead
 from astrofm.views.base import Views
 
 NO_LABEL = -1
 """Label of a row that is not part of the task."""
 
 
-class ClassHeadConfig(BaseModel):
+class ClassHeadConfig(HeadConfig):
     """Learn the classes of a task."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    kind: Literal["classes"]
+    kind: Literal["classes"] = "classes"
     task: str
     """Task of the surveys' cards; the rows of a survey without it have no label."""
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
@@ -35,6 +33,10 @@ class ClassHeadConfig(BaseModel):
     def request(self) -> LabelRequest:
         """The labels that it learns."""
         return LabelRequest("classes", self.task)
+
+    def build(self, embed_dim: int, labels: Labels) -> ClassHead:
+        """Return an untrained head with an output for each class."""
+        return ClassHead(embed_dim, len(labels.names), self.label_smoothing)
 
 
 class ClassHead(LabelHead):

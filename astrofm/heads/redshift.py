@@ -15,23 +15,21 @@ from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor, nn
 
-from astrofm.data.supervision import LabelRequest
+from astrofm.data.supervision import LabelRequest, Labels
 from astrofm.distributed import gather
-from astrofm.heads.base import LabelHead
+from astrofm.heads.base import HeadConfig, LabelHead
 from astrofm.heads.classes import NO_LABEL, class_loss
 from astrofm.heads.photoz import photoz_metrics
 from astrofm.views.base import Views
 
 
-class RedshiftHeadConfig(BaseModel):
+class RedshiftHeadConfig(HeadConfig):
     """Learn spectroscopic redshifts; the defaults are those of Hayat et al. 2021 for the SDSS Main Galaxy Sample."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    kind: Literal["redshift"]
+    kind: Literal["redshift"] = "redshift"
     num_bins: int = Field(default=180, gt=1)
     z_max: float = Field(default=0.4, gt=0)
     """Upper end of the last bin; what lies beyond counts as in it."""
@@ -40,6 +38,10 @@ class RedshiftHeadConfig(BaseModel):
     def request(self) -> LabelRequest:
         """The labels that it learns."""
         return LabelRequest("redshift")
+
+    def build(self, embed_dim: int, labels: Labels) -> RedshiftHead:
+        """Return an untrained head with an output for each bin."""
+        return RedshiftHead(embed_dim, self.num_bins, self.z_max)
 
 
 class RedshiftHead(LabelHead):

@@ -12,12 +12,12 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor, nn
 
-from astrofm.data.supervision import LabelRequest
+from astrofm.data.supervision import LabelRequest, Labels
 from astrofm.distributed import gather
-from astrofm.heads.base import LabelHead
+from astrofm.heads.base import HeadConfig, LabelHead
 from astrofm.heads.dropout import dropout_mask
 from astrofm.views.base import Views
 
@@ -26,10 +26,8 @@ MAX_CONCENTRATION = 101.0
 votes' worth of certainty."""
 
 
-class VoteHeadConfig(BaseModel):
+class VoteHeadConfig(HeadConfig):
     """Learn the votes for every answer; the defaults are those of Walmsley et al. 2022."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: Literal["votes"] = "votes"
     dropout: float = Field(default=0.2, ge=0, lt=1)
@@ -40,6 +38,10 @@ class VoteHeadConfig(BaseModel):
     def request(self) -> LabelRequest:
         """The labels that it learns."""
         return LabelRequest("votes")
+
+    def build(self, embed_dim: int, labels: Labels) -> VoteHead:
+        """Return an untrained head with an output for each answer."""
+        return VoteHead(embed_dim, labels.questions, self.dropout, always_drop=self.always_drop)
 
 
 class VoteHead(LabelHead):

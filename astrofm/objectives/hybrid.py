@@ -23,7 +23,7 @@ from pydantic import Field, field_validator
 from torch import Tensor, nn
 
 from astrofm.data.supervision import LabelRequest, Labels
-from astrofm.heads.build import HeadConfig, build_head
+from astrofm.heads.build import AnyHeadConfig
 from astrofm.heads.votes import VoteHeadConfig
 from astrofm.objectives.base import Objective, StepResult
 from astrofm.objectives.byol import BYOL, BYOLConfig
@@ -41,7 +41,7 @@ class HybridConfig(BYOLConfig):
 
     weight: float = Field(ge=0)
     """Size of the supervised loss over that of the contrastive one; 0 is BYOL, ``.inf`` is supervised training."""
-    head: HeadConfig = VoteHeadConfig()
+    head: AnyHeadConfig = VoteHeadConfig()
 
     @field_validator("weight")
     @classmethod
@@ -92,7 +92,7 @@ class Hybrid(BYOL):
         super().__init__(config, encoder, embed_dim)
         self.weight = config.weight
         # After the rest, whose initial weights so are those of BYOL.
-        self.head = build_head(config.head, embed_dim, labels)
+        self.head = config.head.build(embed_dim, labels)
 
     def forward(self, views: Views, step: int) -> StepResult:
         """Return the loss and both parts of it."""
@@ -108,5 +108,5 @@ def build_hybrid(config: HybridConfig, encoder: nn.Module, embed_dim: int, label
     if config.weight == 0:
         return BYOL(config, encoder, embed_dim)
     if math.isinf(config.weight):
-        return Supervised(encoder, build_head(config.head, embed_dim, labels))
+        return Supervised(encoder, config.head.build(embed_dim, labels))
     return Hybrid(config, encoder, embed_dim, labels)

@@ -14,7 +14,7 @@ from torch import nn
 
 from astrofm.data.supervision import LabelRequest, Labels
 from astrofm.heads.base import LabelHead
-from astrofm.heads.build import HeadConfig, build_head
+from astrofm.heads.build import AnyHeadConfig
 from astrofm.objectives.base import Objective, StepResult
 from astrofm.views.base import Views
 
@@ -24,7 +24,7 @@ class SupervisedConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    head: HeadConfig
+    head: AnyHeadConfig
 
     @property
     def request(self) -> LabelRequest:
@@ -60,4 +60,4 @@ class Supervised(Objective):
 
 def build_supervised(config: SupervisedConfig, encoder: nn.Module, embed_dim: int, labels: Labels) -> Supervised:
     """Return the objective of a run whose labels are known."""
-    return Supervised(encoder, build_head(config.head, embed_dim, labels))
+    return Supervised(encoder, config.head.build(embed_dim, labels))

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from torch import nn
 
 from astrofm.contract import InputContract
-from astrofm.encoders.build import EncoderConfig, build_encoder
 from astrofm.encoders.orientations import OrientationMean
 from astrofm.errors import UsageError
+from astrofm.parts import NamedEncoder
 from astrofm.retrieval.embed import embed
 from astrofm.transfer.finetune import FinetuneConfig, LabelledData, finetune
 from astrofm.transfer.knn import knn_predict
@@ -54,9 +54,9 @@ def pretrained_arm(encoder: nn.Module) -> Arm:
     return Arm("pretrained", lambda seed: copy.deepcopy(encoder), True)
 
 
-def random_arm(config: EncoderConfig, num_channels: int) -> Arm:
+def random_arm(encoder: NamedEncoder, num_channels: int) -> Arm:
     """Return untrained encoders of an architecture."""
-    return Arm("random", lambda seed: build_encoder(config, num_channels, seed=seed), False)
+    return Arm("random", lambda seed: encoder.build(num_channels, seed), False)
 
 
 @dataclass(frozen=True)

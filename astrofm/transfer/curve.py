@@ -27,11 +27,11 @@ from torch import nn
 from astrofm.data.labels import draw_labels
 from astrofm.data.making.partial import write_atomically
 from astrofm.data.store import CutoutStore
-from astrofm.encoders.build import EncoderConfig
 from astrofm.encoders.orientations import check_orientations
 from astrofm.errors import DataError, UsageError
 from astrofm.listener import Progress
 from astrofm.model import Model
+from astrofm.parts import NamedEncoder
 from astrofm.transfer.bench import Arm, Bench, Features, check_modes, pretrained_arm, random_arm
 from astrofm.transfer.curve_report import CurveReport, CurveRow
 from astrofm.transfer.finetune import FinetuneConfig
@@ -175,10 +175,12 @@ class _Curve:
     def rows(self, name: str, entrant: Entrant, bench: Bench, *, num_entrants: int) -> list[CurveRow]:
         """Return the rows of a model and of random weights of its architecture."""
         card = entrant.model.card
-        config = EncoderConfig.model_validate(card.encoder)
+        architecture = NamedEncoder.from_facts(card.encoder)
         arms = {
             weights_sha256(entrant.model.encoder): pretrained_arm(entrant.model.encoder),
-            f"random {config.model_dump_json()}": random_arm(config, card.contract.num_channels),
+            f"random {json.dumps(architecture.facts(), sort_keys=True)}": random_arm(
+                architecture, card.contract.num_channels
+            ),
         }
         total = num_entrants * len(arms) * self._seeds
         wrong: dict[tuple[str, str, int], list[NDArray[np.bool_]]] = {}

@@ -13,10 +13,10 @@ from torch import nn
 
 from astrofm.data.labels import draw_labels
 from astrofm.data.store import CutoutStore
-from astrofm.encoders.build import EncoderConfig
 from astrofm.encoders.orientations import check_orientations
 from astrofm.listener import Progress
 from astrofm.model import Model
+from astrofm.parts import NamedEncoder, named_encoder
 from astrofm.plan import make_contract
 from astrofm.recipe import Recipe
 from astrofm.transfer.bench import Arm, Bench, Features, check_modes, pretrained_arm, random_arm
@@ -76,14 +76,14 @@ def transfer(
     train, test = labelled_data(train_store, test_store, train_task, test_task)
     train, left_out = leave_out_test_sources(train, test)
     if model is not None:
-        contract, encoder_config = model.card.contract, EncoderConfig.model_validate(model.card.encoder)
+        contract, architecture = model.card.contract, NamedEncoder.from_facts(model.card.encoder)
     else:
         assert recipe is not None
         contract = make_contract(recipe, [train_store])
-        encoder_config = EncoderConfig(name=recipe.encoder.name, **recipe.encoder.settings)
+        architecture = named_encoder(recipe.encoder)
     overrides = check_contract(contract, train_store, test_store, adapt_bands=adapt_bands, resample=resample)
 
-    arms = [random_arm(encoder_config, contract.num_channels)]
+    arms = [random_arm(architecture, contract.num_channels)]
     if model is not None:
         arms.insert(0, pretrained_arm(model.encoder))
     bench = Bench(

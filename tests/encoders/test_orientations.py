@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from astrofm.encoders.build import EncoderConfig, build_encoder
+from astrofm.encoders.build import EncoderConfig, build_encoder, layer_groups
 from astrofm.encoders.orientations import OrientationMean
-from astrofm.errors import UsageError
+from astrofm.errors import RecipeError, UsageError
+from astrofm.parts import NamedEncoder, named_encoder
+from astrofm.recipe import NamedPart
 
 
 @pytest.fixture(scope="module")
@@ -57,3 +59,20 @@ def test_eight_orientations_are_eight_different_images():
 def test_another_number_is_refused_with_those_that_there_are(encoder):
     with pytest.raises(UsageError, match="3 orientations were asked for: a square image has 1, 4, 8"):
         OrientationMean(encoder, 3)
+
+
+def test_as_an_encoder_it_is_named_in_a_recipe_and_has_the_layers_of_its_network(images):
+    settings = {"network": {"name": "test_resnet"}, "num": 8}
+    named = named_encoder(NamedPart(name="orientation-mean", settings=settings))
+    encoder = named.build(1, seed=3).eval()
+    with torch.no_grad():
+        embedding = encoder(images)
+        torch.testing.assert_close(encoder(images.rot90(1, (-2, -1)).flip(-1)), embedding)
+    plain = build_encoder(EncoderConfig(name="test_resnet"), 1, seed=3)
+    assert encoder.embed_dim == embedding.shape[1] == plain.embed_dim
+    assert [len(group) for group in layer_groups(encoder)] == [len(group) for group in layer_groups(plain)]
+    assert all(torch.equal(a, b) for a, b in zip(encoder.parameters(), plain.parameters(), strict=True))
+    again = NamedEncoder.from_facts(named.facts()).build(1)
+    again.load_state_dict(encoder.state_dict())
+    with pytest.raises(RecipeError, match=r"encoder 'orientation-mean' of the recipe: num: "):
+        named_encoder(NamedPart(name="orientation-mean", settings=settings | {"num": 3}))

@@ -8,7 +8,6 @@ from torch import nn
 
 from astrofm.data.supervision import Labels
 from astrofm.errors import DataError
-from astrofm.heads.build import build_head
 from astrofm.heads.classes import ClassHead, ClassHeadConfig, class_head, class_loss
 from astrofm.objectives.supervised import Supervised
 from astrofm.views.base import Views
@@ -54,7 +53,7 @@ def test_label_smoothing_gives_a_share_of_each_label_to_all_classes(smoothing):
 
 def test_label_smoothing_of_a_recipe_reaches_the_loss():
     config = ClassHeadConfig(kind="classes", task="fr", label_smoothing=0.3)
-    head = build_head(config, 16, Labels("classes", ("fri", "frii"))).eval()
+    head = config.build(16, Labels("classes", ("fri", "frii"))).eval()
     views, embedding = views_of([0, 1, 1]), torch.randn(3, 16, generator=torch.Generator().manual_seed(4))
     loss, _ = head.measure(embedding, views, 0)
     torch.testing.assert_close(loss, class_loss(head(embedding), views.labels["label"], 0.3))
