@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from astrofm.card import SurveyCard
 from astrofm.data.forms.array_files import ARRAY_SUFFIXES
 from astrofm.data.forms.mock_images import mock_product, to_uint8
-from astrofm.data.forms.mock_sources import mock_file_name, mock_sources, write_mock_mark, write_mock_table
+from astrofm.data.forms.mock_sources import mock_file_name, mock_sources, write_mock_table
 from astrofm.errors import DataError
 from astrofm.forms import ArraysLayout
+from astrofm.mock.mark import write_mock_mark
 from astrofm.schema import VoteSchema
 
 
@@ -34,7 +35,7 @@ def write_arrays(
     if layout.table:
         write_mock_table(rows, layout.columns, out / layout.table)
     _write(path, name, _as_archived(pixels, layout), beside)
-    return write_mock_mark(card, n, seed, out)
+    return write_mock_mark(card.name, n, seed, out)
 
 
 def _name_beside(images: str, column: str, layout: ArraysLayout) -> str:

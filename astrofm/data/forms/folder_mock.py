@@ -15,9 +15,10 @@ from astrofm.card import Product, SurveyCard
 from astrofm.data.forms.fits_mock import mock_header, write_fits
 from astrofm.data.forms.folder_files import band_files
 from astrofm.data.forms.mock_images import mock_product, picture_of, to_uint8
-from astrofm.data.forms.mock_sources import mock_file_name, mock_sources, write_mock_mark, write_mock_table
+from astrofm.data.forms.mock_sources import mock_file_name, mock_sources, write_mock_table
 from astrofm.data.images import PICTURE_SUFFIXES
 from astrofm.forms import ID, FolderLayout
+from astrofm.mock.mark import write_mock_mark
 from astrofm.schema import VoteSchema
 
 
@@ -35,7 +36,7 @@ def write_folder(
             _write_image(path, planes, card, layout, row)
         rows.append(row | ({"file_loc": files[0]} if "file_loc" in layout.columns else {}))
     write_mock_table(rows, layout.columns, out / layout.table)
-    return write_mock_mark(card, n, seed, out)
+    return write_mock_mark(card.name, n, seed, out)
 
 
 def _files_of(layout: FolderLayout, product: Product, id_str: str) -> list[str]:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-__all__ = ["mock_file_name", "mock_sources", "write_mock_mark", "write_mock_table"]
+__all__ = ["mock_file_name", "mock_sources", "write_mock_table"]
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -74,12 +73,6 @@ def write_mock_table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, st
     table = Table(rows=[list(row.values()) for row in rows], names=[columns.get(name, name) for name in rows[0]])
     table.meta["MOCK"] = True
     write_table(table, path)
-
-
-def write_mock_mark(card: SurveyCard, n: int, seed: int, out: Path) -> Path:
-    """Write ``MOCK.json``, which says that and how the folder was made up, and return the folder."""
-    (out / "MOCK.json").write_text(json.dumps({"survey": card.name, "n": n, "seed": seed}) + "\n", encoding="utf-8")
-    return out
 
 
 def _row_of(card: SurveyCard, votes: VoteSchema | None, index: int, seed: int) -> dict[str, Any]:

@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 from astrofm.card import Product, SurveyCard
 from astrofm.data.forms.fits_mock import mock_header, write_fits
 from astrofm.data.forms.mock_images import mock_product, to_uint8
-from astrofm.data.forms.mock_sources import mock_file_name, mock_sources, write_mock_mark, write_mock_table
+from astrofm.data.forms.mock_sources import mock_file_name, mock_sources, write_mock_table
 from astrofm.data.store_files import is_url
 from astrofm.errors import DataError
 from astrofm.forms import Extensions, MosaicLayout
+from astrofm.mock.mark import write_mock_mark
 from astrofm.schema import VoteSchema
 
 RA_DEG, DEC_DEG = 150.0, 2.0
@@ -57,7 +58,7 @@ def write_mosaic(
     for file, plane in zip(files, planes, strict=True):
         _finish(out / file, plane, header, layout.extensions)
     write_mock_table(rows, layout.columns, out / layout.table)
-    return write_mock_mark(card, n, seed, out)
+    return write_mock_mark(card.name, n, seed, out)
 
 
 def _files(layout: MosaicLayout, product: Product) -> list[str]:

@@ -16,10 +16,11 @@ from PIL import Image
 
 from astrofm.card import SurveyCard
 from astrofm.data.forms.mock_images import mock_product, picture_of
-from astrofm.data.forms.mock_sources import mock_file_name, mock_sources, write_mock_mark
+from astrofm.data.forms.mock_sources import mock_file_name, mock_sources
 from astrofm.data.splits import split_of
 from astrofm.errors import DataError
 from astrofm.forms import PicturesLayout
+from astrofm.mock.mark import write_mock_mark
 from astrofm.schema import VoteSchema
 
 ROWS_IN_GROUP = 100
@@ -47,7 +48,7 @@ def write_picture_tables(
         path.parent.mkdir(parents=True, exist_ok=True)
         table = pa.Table.from_pylist(rows).replace_schema_metadata({"MOCK": "true"})
         pq.write_table(table, path, row_group_size=ROWS_IN_GROUP)
-    return write_mock_mark(card, n, seed, out)
+    return write_mock_mark(card.name, n, seed, out)
 
 
 def _jpeg(picture: NDArray[np.uint8]) -> bytes:

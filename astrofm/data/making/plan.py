@@ -30,6 +30,7 @@ from astrofm.data.options import NO_CHANGES, IngestOptions
 from astrofm.data.splits import assign_splits
 from astrofm.data.text import blocks_of
 from astrofm.errors import DataError, StoreError, UsageError
+from astrofm.mock.mark import MOCK_MARK
 from astrofm.survey import Source, Survey, find_source
 
 if TYPE_CHECKING:
@@ -162,7 +163,7 @@ def make_plan(
         card=card,
         product=source.product_name,
         votes=survey.votes,
-        mock=(root / "MOCK.json").exists(),
+        mock=(root / MOCK_MARK).exists(),
         catalogue_sha256=_hash_catalog(catalog),
         sources=sources.files,
         layout=Layout.of(card.products[source.product_name]),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 __all__ = ["write_mock"]
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from astrofm.mock.mark import write_mock_mark
 from astrofm.mock.optical import Galaxy, sample_galaxy
 from astrofm.mock.seeding import object_rng
 from astrofm.mock.votes import VOTE_STREAM, draw_galaxy_votes
@@ -71,7 +71,7 @@ def write_mock(survey: str, schema: VoteSchema, n: int, seed: int, out: Path) ->
     for split, members in (("train", [row for i, row in enumerate(rows) if i % 5 != 4]), ("test", rows[4::5])):
         table = pa.Table.from_pylist(members, schema=_arrow_schema(schema))
         pq.write_table(table, data / f"{split}-00000-of-00001.parquet", row_group_size=100)
-    (out / "MOCK.json").write_text(json.dumps({"survey": survey, "n": n, "seed": seed}) + "\n", encoding="utf-8")
+    write_mock_mark(survey, n, seed, out)
     return out
 
 

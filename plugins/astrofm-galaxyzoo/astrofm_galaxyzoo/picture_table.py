@@ -4,13 +4,14 @@ from __future__ import annotations
 
 __all__ = ["write_picture_table"]
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+from astrofm.mock.mark import write_mock_mark
 
 
 def write_picture_table(
@@ -40,5 +41,5 @@ def write_picture_table(
     rows = [row_of(seed, index) for index in range(n)]
     out.mkdir(parents=True, exist_ok=True)
     pq.write_table(pa.Table.from_pylist(rows, schema=schema), out / file)
-    (out / "MOCK.json").write_text(json.dumps({"survey": survey, "n": n, "seed": seed}) + "\n", encoding="utf-8")
+    write_mock_mark(survey, n, seed, out)
     return out

@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-__all__ = ["check_published", "is_mock", "mark_mock"]
+__all__ = ["check_published", "is_mock"]
 
 import hashlib
-import json
 from pathlib import Path
 
 from astrofm import SurveyCard
 from astrofm.errors import DataError
-
-MOCK_MARK = "MOCK.json"
+from astrofm.mock.mark import MOCK_MARK
 
 
 def is_mock(file: Path) -> bool:
     """Return whether a file lies in a folder of made-up data."""
     return (file.parent / MOCK_MARK).is_file()
-
-
-def mark_mock(folder: Path, survey: str, n: int, seed: int) -> None:
-    """Write the mark that says how the made-up data of a folder were made."""
-    content = json.dumps({"survey": survey, "n": n, "seed": seed}, sort_keys=True)
-    (folder / MOCK_MARK).write_text(content + "\n", encoding="utf-8")
 
 
 def check_published(card: SurveyCard, file: Path) -> None:

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from astrofm import SurveyCard
+from astrofm.mock.mark import write_mock_mark
 from astrofm.mock.radio import sample_radio_source
 from astrofm.mock.seeding import object_rng
-from astrofm_radio.archives import mark_mock
 from astrofm_radio.mock_fits import random_position, render
 from astrofm_radio.mock_mirabest import NOISE_JY_PER_BEAM
 
@@ -48,7 +48,7 @@ def write_mock_first_rgd(card: SurveyCard, n: int, seed: int, out: Path) -> Path
     member = zipfile.ZipInfo("galaxy_data_h5.h5")
     with zipfile.ZipFile(out / "galaxy_data_h5.zip", "w", zipfile.ZIP_DEFLATED) as packed:
         packed.writestr(member, unzipped.getvalue(), zipfile.ZIP_DEFLATED)
-    mark_mock(out, card.name, n, seed)
+    write_mock_mark(card.name, n, seed, out)
     return out
 
 

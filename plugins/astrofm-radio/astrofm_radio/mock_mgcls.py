@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from astrofm import SurveyCard
+from astrofm.mock.mark import write_mock_mark
 from astrofm.mock.radio import RadioSource, render_radio, sample_radio_source
 from astrofm.mock.seeding import object_rng
-from astrofm_radio.archives import mark_mock
 from astrofm_radio.mgcls import CATALOGUE
 from astrofm_radio.mock_fits import random_position
 
@@ -39,7 +39,7 @@ def write_mock_mgcls(card: SurveyCard, n: int, seed: int, out: Path) -> Path:
         writer = csv.DictWriter(stream, list(drawn[0][1]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(row for _, row in drawn)
-    mark_mock(out, card.name, n, seed)
+    write_mock_mark(card.name, n, seed, out)
     return out
 
 

@@ -9,9 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from astrofm import SurveyCard
+from astrofm.mock.mark import write_mock_mark
 from astrofm.mock.radio import sample_radio_source
 from astrofm.mock.seeding import object_rng
-from astrofm_radio.archives import mark_mock
 from astrofm_radio.mightee import ANSWERS, VOTES
 from astrofm_radio.mock_fits import random_position, render, resolution, write_mock_fits
 
@@ -41,7 +41,7 @@ def write_mock_mightee(card: SurveyCard, n: int, seed: int, out: Path) -> Path:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(["name", "ra", "dec", *ANSWERS, "mock"])
         writer.writerows(rows)
-    mark_mock(out, card.name, n, seed)
+    write_mock_mark(card.name, n, seed, out)
     return out
 
 

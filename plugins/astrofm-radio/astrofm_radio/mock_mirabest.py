@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from astrofm import SurveyCard
+from astrofm.mock.mark import write_mock_mark
 from astrofm.mock.radio import RadioSource, sample_radio_source
 from astrofm.mock.seeding import object_rng
-from astrofm_radio.archives import mark_mock
 from astrofm_radio.mirabest import INDEX
 from astrofm_radio.mock_fits import random_position, render, resolution, write_mock_fits
 from astrofm_radio.source_names import CLASSES, SourceName
@@ -50,7 +50,7 @@ def write_mock_mirabest(card: SurveyCard, n: int, seed: int, out: Path) -> Path:
         writer = csv.DictWriter(stream, ["name", "class3", "label10", "split", "mock"], lineterminator="\n")
         writer.writeheader()
         writer.writerows(index)
-    mark_mock(out, card.name, n, seed)
+    write_mock_mark(card.name, n, seed, out)
     return out
 
 

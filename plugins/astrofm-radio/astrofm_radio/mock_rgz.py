@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from astrofm import SurveyCard
+from astrofm.mock.mark import write_mock_mark
 from astrofm.mock.radio import RadioSource, sample_radio_source
 from astrofm.mock.seeding import object_rng
-from astrofm_radio.archives import mark_mock
 from astrofm_radio.mock_fits import random_position, render, resolution, write_mock_fits
 from astrofm_radio.rgz import TABLES
 
@@ -39,7 +39,7 @@ def write_mock_rgz(card: SurveyCard, n: int, seed: int, out: Path) -> Path:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(COLUMNS)
         writer.writerows(rows)
-    mark_mock(out, card.name, n, seed)
+    write_mock_mark(card.name, n, seed, out)
     return out
 
 

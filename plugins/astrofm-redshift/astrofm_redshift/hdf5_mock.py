@@ -4,7 +4,6 @@ from __future__ import annotations
 
 __all__ = ["write_hdf5"]
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 
 from astrofm import SurveyCard
 from astrofm.errors import DataError
+from astrofm.mock.mark import write_mock_mark
 
 Row = dict[str, Any]
 
@@ -59,5 +59,5 @@ def write_hdf5(
             rows.append(row)
         for name, values in columns(rows).items():
             file.create_dataset(name, data=values, track_times=False)
-    (out / "MOCK.json").write_text(json.dumps({"survey": card.name, "n": n, "seed": seed}) + "\n", encoding="utf-8")
+    write_mock_mark(card.name, n, seed, out)
     return out
