@@ -74,6 +74,13 @@ def find_stores(
         opened[store.card.name] = store
     found: dict[str, CutoutStore] = {}
     surveys = [plugins.survey(name) for name in names]
+    asked = dict.fromkeys(survey.name for survey in surveys)
+    unused = [name for name in opened if name not in asked]
+    if unused:
+        raise UsageError(
+            f"--store names a store of {', '.join(unused)}, and the run asks for {', '.join(asked)}: "
+            f"name it with --survey {unused[0]}, or leave the store out"
+        )
     if mock is None:
         _check_ways([survey for survey in surveys if survey.name not in opened])
     for survey in surveys:
@@ -84,9 +91,6 @@ def find_stores(
         else:
             found[survey.name] = _store_at_home(survey, listener, say)
         _tell_of_another_card(survey, found[survey.name])
-    unused = sorted(opened.keys() - found.keys())
-    if unused:
-        raise UsageError(f"--store names a store of {', '.join(unused)}, but the run asks for {', '.join(found)}")
     return found
 
 

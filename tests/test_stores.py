@@ -27,8 +27,10 @@ def test_a_named_store_serves_the_survey_of_its_manifest(card, radio_store):
 
 def test_a_store_that_serves_nobody_is_refused(card, radio_store, tmp_path, write_card):
     other = str(write_card(tmp_path / "other.yaml", name="other"))
-    with pytest.raises(UsageError, match="--store names a store of test-field, but the run asks for other"):
-        find_stores([other], [radio_store], mock=8)
+    expected = "names a store of test-field, and the run asks for other: name it with --survey test-field, or leave"
+    for mock in (8, None):  # before the store that is missing is spoken of, or made
+        with pytest.raises(UsageError, match=expected):
+            find_stores([other], [radio_store], mock=mock)
 
 
 def test_two_stores_of_one_survey_are_refused(card, radio_store):
