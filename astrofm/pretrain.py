@@ -33,6 +33,7 @@ from astrofm.objectives.base import Objective
 from astrofm.parts import NamedEncoder, build_view, check_invariances, checked_settings, named_encoder
 from astrofm.plan import Plan, check_views, input_plan, make_pipeline, plan_run, rows_of_splits
 from astrofm.processes import ONE_PROCESS, Processes
+from astrofm.processor import precision_on
 from astrofm.recipe import NamedPart, ProbeSettings, Recipe
 from astrofm.retrieval.embed import embed
 from astrofm.run import VERSIONS_FILE, Run, versions
@@ -124,6 +125,8 @@ def pretrain(
     """
     processes.check()
     check_invariances(recipe)
+    precision = precision_on(device, recipe.training.precision)
+    recipe = recipe.model_copy(update={"training": recipe.training.model_copy(update={"precision": precision})})
     plan = plan_run(recipe, stores)
     views = [build_view(part) for part in recipe.views]
     check_views(views, plan)
@@ -161,7 +164,7 @@ def pretrain(
         num_steps=num_steps,
         device=device,
         processes=processes,
-        precision=recipe.training.precision,
+        precision=precision,
         deterministic=recipe.training.deterministic,
         gradient_clip_norm=recipe.training.gradient_clip_norm,
         accumulate_batches=recipe.training.accumulate_batches,

@@ -128,7 +128,8 @@ class TrainingSection(_Frozen):
     max_steps: int | None = Field(default=None, gt=0)
     """The first of max_epochs and max_steps ends the run and sets the schedules."""
     optimizer: OptimizerConfig
-    precision: Precision = "32-true"
+    precision: Precision | Literal["auto"] = "32-true"
+    """``auto``: bf16-mixed where the device computes in bfloat16, else 32-true; the run's folder says which it was."""
     seed: int = 0
     deterministic: bool = False
     """Bitwise the same on a GPU; on the CPU it always is."""

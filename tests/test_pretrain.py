@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from astrofm import processor
 from astrofm.data.ingest import ingest
 from astrofm.data.store import CutoutStore
 from astrofm.errors import ContractError, RecipeError, RunError, UsageError
@@ -369,3 +370,20 @@ def test_command_line_prints_one_document(tmp_path):
     assert (report["run"], report["step"]) == (str(tmp_path / "run"), 3)
     assert "mock" in done.stderr
     assert Path(report["run"], "model", "model.safetensors").exists()
+
+
+@pytest.mark.parametrize(("has_it", "expected"), [(True, "bf16-mixed"), (False, "32-true")])
+def test_precision_is_chosen_by_what_the_processor_can(
+    tiny_recipe, mock_stores, tmp_path, monkeypatch, has_it, expected
+):
+    monkeypatch.setattr(processor, "has_bfloat16", lambda: has_it)
+    recipe = tiny_recipe(max_steps=2, precision="auto")
+    pretrain(recipe, mock_stores, tmp_path / "run")
+    recorded = Recipe.load(str(Run(tmp_path / "run").recipe_file))
+    assert recorded.training.precision == expected
+    pretrain(recipe, mock_stores, tmp_path / "run", resume=True)  # the same recipe, on the same machine
+    monkeypatch.setattr(processor, "has_bfloat16", lambda: not has_it)
+    with pytest.raises(RunError, match=r"another recipe \(changed: training\.precision\)"):
+        pretrain(recipe, mock_stores, tmp_path / "run", resume=True)
+    assert processor.precision_on("cpu", expected) == expected
+    assert processor.precision_on("mps", "auto") == "32-true"
