@@ -15,6 +15,7 @@ import io
 import re
 import warnings
 import zlib
+from collections.abc import Sequence
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,7 @@ def read_cutout(
     measure_rms: bool = True,
     extensions: Extensions = _BY_DEFAULT,
     position: Position | None = None,
+    bands: Sequence[str] = (),
 ) -> Cutout | Rejected:
     """Read one image of a FITS file.
 
@@ -69,10 +71,13 @@ def read_cutout(
             deviation after clipping at 3 sigma, at most 5 times, over the whole field.
         extensions: Which HDUs are read.
         position: Where the catalogue has the source; an image of another place is refused.
+        bands: Names of the bands of a cube, under which the noise of each is told: the standard deviation after
+            clipping.
 
     Returns:
-        The cutout, whose ``meta`` has what is known of ``rms`` (in the unit of the image; float32 precision held as
-        float64, so that a threshold of k rms is that of the published pipelines to the bit), ``pixel_scale``,
+        The cutout, whose ``meta`` has what is known of ``rms``, or of a cube ``rms_BAND`` for each band (in the unit of
+        the image; float32 precision held as float64, so that a threshold of k rms is that of the published pipelines
+        to the bit), ``pixel_scale``,
         ``bmaj``, ``bmin`` (arcsec), ``bpa`` (deg, North through East), ``orientation_deg`` (direction of +y, North
         through East), ``flip_x`` and ``flip_y`` (1 where the file was mirrored). Or the reason why there is none:
         ``missing file``, ``unreadable file``, ``not FITS``, ``truncated file``, ``damaged file``, ``no image``,
@@ -86,14 +91,16 @@ def read_cutout(
         misplaced = "" if position is None else outside(found.keywords, position)
         if misplaced:
             return Rejected("position outside the image", f"{path.name}: {misplaced}", path.name)
-        return _cutout(found, path.name, unit, measure_rms)
+        return _cutout(found, path.name, unit, measure_rms, bands)
     except NotASkyImageError as error:
         return Rejected("not a sky image", f"{path.name}: {error}", path.name)
     except (fits.VerifyError, ValueError, TypeError) as error:  # a keyword that cannot be parsed or is no number
         return Rejected("damaged file", f"{path.name}: {_one_line(error)}", path.name)
 
 
-def _cutout(found: FoundImage, name: str, unit: str | None, measure_rms: bool) -> Cutout | Rejected:
+def _cutout(
+    found: FoundImage, name: str, unit: str | None, measure_rms: bool, bands: Sequence[str]
+) -> Cutout | Rejected:
     """Bring pixels to the one form and collect what the header says of them."""
     image = _as_bands(found.pixels)
     if image is None:
@@ -115,6 +122,8 @@ def _cutout(found: FoundImage, name: str, unit: str | None, measure_rms: bool) -
     meta |= beam_of(found)
     if measure_rms and len(image) == 1:
         meta |= _rms(image[0], mask, found, own, wanted)
+    elif measure_rms and len(image) == len(bands):
+        meta |= noise_of_bands(image, mask, bands)
     return Cutout(image, wanted, mask=mask, header=header, meta=meta)
 
 
@@ -216,6 +225,20 @@ def _rms(
         return {"rms": error}
     std = clipped_std(image if mask is None else image[~mask])
     return {"rms": std} if isfinite(std) else {}
+
+
+def noise_of_bands(
+    image: NDArray[np.float32], mask: NDArray[np.bool_] | None, bands: Sequence[str]
+) -> dict[str, float]:
+    """Return the noise of each band, measured on the unmasked pixels, as ``rms_BAND``; none where nothing was observed.
+
+    Args:
+        image: Shape: (band, y, x).
+        mask: True where a pixel does not count. Shape: (y, x).
+        bands: Their names.
+    """
+    stds = [clipped_std(plane if mask is None else plane[~mask]) for plane in image]
+    return {f"rms_{name}": std for name, std in zip(bands, stds, strict=True) if isfinite(std)}
 
 
 def _median_error(mask: NDArray[np.bool_] | None, found: FoundImage, own: str, wanted: str) -> float | None:

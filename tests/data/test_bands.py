@@ -128,6 +128,24 @@ def test_outside_the_footprint_and_around_flagged_pixels_nothing_was_observed(tm
     assert cutout.mask is None
 
 
+def test_each_band_tells_its_noise_under_its_name(tmp_path):
+    rng = np.random.default_rng(1)
+    data = (rng.normal(size=(3, SIZE_PIX, SIZE_PIX)) * np.array([1.0, 4.0, 2.0])[:, None, None]).astype(np.float32)
+    error = fits.ImageHDU(np.full((SIZE_PIX, SIZE_PIX), 1.5, np.float32), name="ERR")
+    first = fits.HDUList([fits.PrimaryHDU(), fits.ImageHDU(data[0], grid(), name="SCI"), error])
+    first.writeto(tmp_path / "g.fits")
+    paths = [
+        tmp_path / "g.fits",
+        write(tmp_path / "r.fits", data[1], grid()),
+        write(tmp_path / "i.fits", data[2], grid(shift_pix=(0.5, 0.5))),
+    ]
+    meta = read(*paths, names=("g", "r", "i")).meta
+    assert meta["rms_g"] == 1.5, "as its error extension says"
+    assert meta["rms_r"] == pytest.approx(4.0, rel=0.05)
+    assert meta["rms_i"] == pytest.approx(1.0, rel=0.1), "four neighbours are averaged by a shift of half a pixel"
+    assert "rms" not in meta
+
+
 def test_flags_of_bands_on_one_grid_are_united(tmp_path):
     data = source(grid(), SIZE_PIX)
     marked = [data.copy(), data.copy()]

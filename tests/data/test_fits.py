@@ -68,8 +68,22 @@ def test_the_planes_of_a_cube_are_bands_without_a_common_noise(tmp_path):
     data = pixels((3, 7, 9))
     cutout = read_cutout(write(tmp_path / "a.fits", data))
     np.testing.assert_array_equal(cutout.image, data)
-    assert "rms" not in cutout.meta
+    assert not any(name.startswith("rms") for name in cutout.meta)
     assert read_cutout(write(tmp_path / "b.fits", pixels((2, 3, 7, 9)))).reason == "not an image"
+
+
+def test_the_noise_of_each_plane_is_told_under_the_name_of_its_band(tmp_path):
+    rng = np.random.default_rng(0)
+    data = (rng.normal(size=(3, 64, 64)) * np.array([1.0, 5.0, 2.0])[:, None, None]).astype(np.float32)
+    data[:, 20:24, 30:34] = 1e3  # a source is not noise
+    data[2] = np.nan
+    data[0, 5, 5] = 60_000
+    path = write(tmp_path / "a.fits", data, SATURATE=50_000)
+    meta = read_cutout(path, bands=("g", "r", "z")).meta
+    assert meta["rms_g"] == pytest.approx(1.0, rel=0.05)
+    assert meta["rms_r"] == pytest.approx(5.0, rel=0.05)
+    assert not {"rms", "rms_z"} & meta.keys()
+    assert "rms_g" not in read_cutout(path, bands=("g", "r")).meta, "names of another number of bands"
 
 
 def test_scaled_integers_come_out_in_their_unit_with_nan_for_blank(tmp_path):

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from astrofm.card import SurveyCard
 from astrofm.data.catalog import Catalog
 from astrofm.data.cutouts import Cutout, Rejected
+from astrofm.data.files.noise import clipped_std
 from astrofm.data.forms.folder import READER, folder_catalog, folder_cutouts, folder_mock
 from astrofm.data.forms.mock_sources import mock_file_name
 from astrofm.data.quality import judge
@@ -380,6 +381,9 @@ def test_bands_of_a_file_each_come_in_the_order_of_the_card(bands):
     for index, cutout in enumerate(cutouts):
         for plane, band in zip(cutout.image, "gr", strict=True):
             np.testing.assert_array_equal(plane, fits.getdata(bands / band / f"mock-00000{index}_{band}.fits"))
+        noise = [cutout.meta[f"rms_My-{band}"] for band in "gr"]
+        np.testing.assert_allclose(noise, [clipped_std(plane) for plane in cutout.image])
+        assert "rms" not in cutout.meta
     assert not np.array_equal(cutouts[0].image[0], cutouts[0].image[1])
 
 

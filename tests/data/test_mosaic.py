@@ -295,6 +295,12 @@ def test_bands_are_aligned_on_the_sky(tmp_path):
     assert list(table["file_loc_TEST-2GHz"]) == ["r.fits", "r.fits"]
     assert cutout.image[:, 4, 4].tolist() == [1.0, 1.0]
     assert edge.meta["edge_fraction"] == pytest.approx(2 / 8)  # in the second band, which has it at x = 58
+    for name, factor in (("g", 1.0), ("r", 3.0)):
+        fits.PrimaryHDU(factor * noise(), heads[name]).writeto(tmp_path / f"{name}.fits", overwrite=True)
+    _, (cutout, _) = read(found, tmp_path)
+    of_bands = [cutout.meta[f"rms_{band['name']}"] for band in BANDS]
+    assert of_bands[1] == pytest.approx(3 * of_bands[0], rel=0.1)
+    assert "rms" not in cutout.meta, "one number for bands whose noise differs"
     fits.PrimaryHDU(noise(), header(CDELT1=-1.5 * SCALE_DEG, CDELT2=1.5 * SCALE_DEG)).writeto(
         tmp_path / "r.fits", overwrite=True
     )

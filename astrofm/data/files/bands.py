@@ -15,6 +15,7 @@ import re
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from math import isfinite, nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from astrofm.data.cutouts import Cutout, Rejected
+from astrofm.data.files.noise import clipped_std
 from astrofm.data.files.placement import Position
 from astrofm.data.fits import read_cutout
 from astrofm.data.units import is_flux_per_pixel
@@ -47,7 +49,12 @@ _SAME_BEAM = 1e-3
 
 
 def read_bands(
-    paths: Sequence[Path], *, unit: str, extensions: Extensions, position: Position | None = None
+    paths: Sequence[Path],
+    *,
+    unit: str,
+    extensions: Extensions,
+    position: Position | None = None,
+    names: Sequence[str] = (),
 ) -> Cutout | Rejected:
     """Read a file for each band into one cutout on the grid of the first.
 
@@ -56,28 +63,40 @@ def read_bands(
         unit: Unit wanted of all, see :func:`astrofm.data.fits.read_cutout`.
         extensions: Which HDUs are read.
         position: Where the catalogue has the source; it must lie in the first band.
+        names: Names of the bands, under which the noise of each is told; none: it is not measured.
 
     Returns:
         The cutout, NaN where a band has no pixels, with the header and ``meta`` of the first band; the beam only where
-        all bands have it. Or the reason why there is none: that of the first band that has one,
+        all bands have it; ``rms_BAND`` for each band, that of its error extension where it has one and was not
+        resampled, else measured on the unmasked pixels. Or the reason why there is none: that of the first band that
+        has one,
         ``wrong number of bands`` (a file of several planes), ``bands on different grids`` (of other sizes, and without
         a celestial WCS that would tell how they lie).
     """
     bands: list[Cutout] = []
     for path in paths:
-        band = _read_band(path, bands, unit, extensions, position)
+        band = _read_band(path, bands, unit, extensions, position, measure_rms=bool(names))
         if isinstance(band, Rejected):
             return band
         bands.append(band)
     masks = [band.mask for band in bands if band.mask is not None]
     mask = np.logical_or.reduce(masks) if masks else None
-    return replace(bands[0], image=np.concatenate([band.image for band in bands]), mask=mask, meta=_common_meta(bands))
+    known = zip(names, bands, strict=True) if names else ()
+    noise = {f"rms_{name}": band.meta["rms"] for name, band in known if isfinite(band.meta.get("rms", nan))}
+    meta = {**_common_meta(bands), **noise}
+    return replace(bands[0], image=np.concatenate([band.image for band in bands]), mask=mask, meta=meta)
 
 
 def _read_band(
-    path: Path, before: Sequence[Cutout], unit: str, extensions: Extensions, position: Position | None
+    path: Path,
+    before: Sequence[Cutout],
+    unit: str,
+    extensions: Extensions,
+    position: Position | None,
+    *,
+    measure_rms: bool,
 ) -> Cutout | Rejected:
-    band = read_cutout(path, unit=unit, measure_rms=False, extensions=extensions, position=position)
+    band = read_cutout(path, unit=unit, measure_rms=measure_rms, extensions=extensions, position=position)
     if isinstance(band, Rejected):
         return band
     if len(band.image) != 1:
@@ -100,7 +119,8 @@ def _aligned(band: Cutout, reference: Cutout, name: str) -> Cutout | Rejected:
         return band
     image = np.where(band.mask, np.nan, band.image[0]) if band.mask is not None else band.image[0]
     moved = _resampled(image, own, wanted, reference.image.shape[1:], per_pixel=is_flux_per_pixel(band.unit) is True)
-    return replace(band, image=moved[None], mask=None)
+    meta = {**band.meta, **({"rms": clipped_std(moved)} if "rms" in band.meta else {})}
+    return replace(band, image=moved[None], mask=None, meta=meta)
 
 
 def _grid(header: Header | None) -> Mapping[str, Any]:
@@ -139,8 +159,8 @@ def _resampled(
 
 
 def _common_meta(bands: Sequence[Cutout]) -> Mapping[str, float]:
-    """Return what is known of the first band, without the beam where another band has another one."""
-    first = bands[0].meta
+    """Return what is known of the first band but its noise, without the beam where another band has another one."""
+    first = {key: value for key, value in bands[0].meta.items() if key != "rms"}
     beams = [[band.meta.get(key, np.nan) for key in _BEAM] for band in bands]
     if all(np.allclose(beam, beams[0], rtol=_SAME_BEAM, equal_nan=True) for beam in beams):
         return first

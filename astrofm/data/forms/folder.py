@@ -9,7 +9,7 @@ from __future__ import annotations
 
 __all__ = ["READER", "folder_catalog", "folder_cutouts", "folder_files", "folder_mock"]
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -74,7 +74,8 @@ def folder_cutouts(card: SurveyCard, source: Source, rows: Table) -> Iterator[Cu
             yield Rejected(str(rejected), f"{id_str}: {rejected}", str(file_loc))
             continue
         files = band_files(layout, str(id_str)) if layout.bands else [str(file_loc)]
-        found = _read([source.path / name for name in files], source.product, layout, Position(*position))
+        paths = [source.path / name for name in files]
+        found = _read(paths, source.product, layout, Position(*position), card.band_names)
         yield replace(found, file=_told(found.file, files)) if isinstance(found, Rejected) else found
 
 
@@ -131,15 +132,17 @@ def _told(file: str, files: list[str]) -> str:
     return next((name for name in files if Path(name).name == file), files[0])
 
 
-def _read(paths: list[Path], product: Product, layout: FolderLayout, position: Position) -> Cutout | Rejected:
+def _read(
+    paths: list[Path], product: Product, layout: FolderLayout, position: Position, bands: Sequence[str]
+) -> Cutout | Rejected:
     """Read the image of a row and bring it to the product's dtype."""
     name = paths[0].name
     if layout.bands:
-        cutout = read_bands(paths, unit=product.unit, extensions=layout.extensions, position=position)
+        cutout = read_bands(paths, unit=product.unit, extensions=layout.extensions, position=position, names=bands)
     elif paths[0].suffix.lower() in PICTURE_SUFFIXES:
         cutout = read_picture(paths[0])
     else:
-        cutout = read_cutout(paths[0], unit=product.unit, extensions=layout.extensions, position=position)
+        cutout = read_cutout(paths[0], unit=product.unit, extensions=layout.extensions, position=position, bands=bands)
     if isinstance(cutout, Rejected):
         return cutout
     if len(cutout.image) != product.shape[0]:

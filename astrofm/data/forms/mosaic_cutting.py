@@ -106,9 +106,13 @@ class Cutting:
         for mosaic in mosaics[1:]:
             _check_alike(mosaics[0], mosaic, size)
         images, metas = zip(*(_cut_one(mosaic, ra_deg, dec_deg, size) for mosaic in mosaics), strict=True)
-        edge = np.maximum.reduce([meta["edge_fraction"] for meta in metas])
-        image = images[0] if len(images) == 1 else np.concatenate(images, axis=1)
-        return Piece(places, image, {**metas[0], "edge_fraction": edge}, unit)
+        if len(images) == 1:
+            return Piece(places, images[0], metas[0], unit)
+        meta = {name: values for name, values in metas[0].items() if name != "rms"}
+        meta["edge_fraction"] = np.maximum.reduce([meta["edge_fraction"] for meta in metas])
+        for band, of_band in zip(self.card.band_names, metas, strict=True):
+            meta |= {f"rms_{band}": of_band["rms"]} if "rms" in of_band else {}
+        return Piece(places, np.concatenate(images, axis=1), meta, unit)
 
     def _size_pix(self, mosaic: Mosaic) -> tuple[int, int]:
         """Return how many pixels of a tile the field of a cutout is, (ny, nx)."""
