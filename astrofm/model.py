@@ -11,6 +11,7 @@ __all__ = ["Model", "ModelCard", "read_card", "rebuild_encoder"]
 import json
 import os
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from torch import nn
 
 from astrofm.contract import InputContract
 from astrofm.encoders.build import embed_dim_of
-from astrofm.errors import RecipeError, RunError, in_one_line
+from astrofm.errors import RecipeError, RunError, UnknownNameError, in_one_line
 from astrofm.parts import NamedEncoder
 
 WEIGHTS, ARCHITECTURE, CARD = "model.safetensors", "config.json", "astrofm.json"
@@ -122,7 +123,8 @@ def read_card(folder: Path) -> ModelCard:
     """
     try:
         card = ModelCard.model_validate_json((folder / CARD).read_text())
-        NamedEncoder.from_facts(card.encoder)
+        with suppress(UnknownNameError):  # of a package that is not here: told where the encoder is built
+            NamedEncoder.from_facts(card.encoder)
     except FileNotFoundError as error:
         raise RunError(f"{folder} is no model folder: {CARD} is missing") from error
     except ValidationError as error:

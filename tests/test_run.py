@@ -7,8 +7,8 @@ import pytest
 import torch
 import yaml
 
-from astrofm.errors import ContractError, RunError
-from astrofm.model import ModelCard
+from astrofm.errors import ContractError, RunError, UnknownNameError
+from astrofm.model import ModelCard, read_card, rebuild_encoder
 from astrofm.pretrain import pretrain
 from astrofm.run import Run, find_model, newest_finished_run
 
@@ -202,3 +202,12 @@ def test_newest_run_is_chosen_by_contract_and_mock_flag(finished, tmp_path):
     assert newest_finished_run(accepts("ONE-1.4GHz", is_mock=False), tmp_path) == tmp_path / "b-real"
     assert newest_finished_run(accepts("OTHER-1.4GHz", is_mock=True), tmp_path) is None
     assert newest_finished_run(lambda card: True, tmp_path / "absent") is None
+
+
+def test_a_run_whose_encoder_is_of_a_package_that_is_gone_keeps_no_other_from_being_found(finished, tmp_path):
+    card = find_model(finished.path).card
+    leave_finished(tmp_path / "old", card, at=100)
+    leave_finished(tmp_path / "gone", card, at=200, encoder={"name": "of-another-package", "depth": 3}, is_mock=False)
+    assert newest_finished_run(lambda found: found.is_mock, tmp_path) == tmp_path / "old"
+    with pytest.raises(UnknownNameError, match="no architecture named 'of-another-package'"):
+        rebuild_encoder(read_card(tmp_path / "gone" / "model"), {}, "the run")
