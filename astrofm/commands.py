@@ -7,7 +7,7 @@ __all__ = ["COMMANDS_GROUP", "command_points", "load_command"]
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-from astrofm.errors import PluginError
+from astrofm.errors import PluginError, brief
 
 COMMANDS_GROUP = "astrofm.commands"
 
@@ -33,5 +33,4 @@ def load_command(name: str) -> Any:
     try:
         return first.load()
     except (Exception, SystemExit) as error:  # whatever a stranger's module does when it is imported
-        why = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        raise PluginError(f"the command {name!r} ({first.value}) cannot be imported: {why}") from error
+        raise PluginError(f"the command {name!r} ({first.value}) cannot be imported: {brief(error)}") from error

@@ -19,6 +19,7 @@ __all__ = [
     "TrainingError",
     "UnknownNameError",
     "UsageError",
+    "brief",
     "in_one_line",
     "one_of",
 ]
@@ -98,6 +99,11 @@ def one_of(kind: str, name: str, known: Iterable[str]) -> UnknownNameError:
     near = get_close_matches(name, names, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     return UnknownNameError(f"no {kind} named {name!r}; known: {', '.join(names) or 'none'}{hint}")
+
+
+def brief(error: BaseException) -> str:
+    """Return the kind of an exception and what it says, in one line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
 def in_one_line(error: ValidationError) -> str:

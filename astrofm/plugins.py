@@ -24,7 +24,7 @@ __all__ = [
 ]
 
 import os
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points, version
@@ -38,7 +38,7 @@ from packaging.utils import canonicalize_name
 from astrofm import builtins as builtin_parts
 from astrofm import hookspecs
 from astrofm.commands import command_points, load_command
-from astrofm.errors import AstrofmError, PluginError, UnknownNameError, one_of
+from astrofm.errors import AstrofmError, PluginError, UnknownNameError, brief, one_of
 from astrofm.home import shipped
 from astrofm.survey import Survey
 
@@ -106,13 +106,13 @@ def _load_one(loaded: Loaded, point: EntryPoint) -> None:
     try:
         plugin = point.load()
     except (Exception, SystemExit) as error:  # whatever a stranger's module does when it is imported
-        loaded.problems.append(Problem(owner, f"plugin {owner} cannot be imported: {_brief(error)}"))
+        loaded.problems.append(Problem(owner, f"plugin {owner} cannot be imported: {brief(error)}"))
         return
     try:
         loaded.manager.register(plugin, name=point.name)
         loaded.manager.check_pending()
     except (pluggy.PluginValidationError, ValueError) as error:
-        sentence = f"plugin {owner} cannot be used: {_unknown_hooks(loaded.manager, plugin) or _brief(error)}"
+        sentence = f"plugin {owner} cannot be used: {_unknown_hooks(loaded.manager, plugin) or brief(error)}"
         if loaded.manager.has_plugin(point.name):
             loaded.manager.unregister(name=point.name)
         loaded.problems.append(Problem(owner, sentence))
@@ -139,10 +139,6 @@ def _unknown_hooks(manager: pluggy.PluginManager, plugin: object) -> str:
     return "; ".join(str(one_of("hook", name, known)) for name in unknown)
 
 
-def _brief(error: BaseException) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"
-
-
 def problems() -> tuple[Problem, ...]:
     """Return what is wrong with the installed plugins and the cards in reach, as far as it touches surveys."""
     return (*load().problems, *_surveys().problems)
@@ -156,8 +152,7 @@ def part_problems(taken_commands: Collection[str] = ()) -> tuple[Problem, ...]:
     Args:
         taken_commands: Names of astrofm's own commands, which no plugin can have.
     """
-    registries = (_objectives(), _views(), _encoders(), _heads())
-    found = [problem for registry in registries for problem in registry.problems]
+    found = [problem for kind in ("objective", "view", "encoder", "head") for problem in _parts(kind).problems]
     for name, points in command_points().items():
         if name in taken_commands:
             sentence = f"the command {name!r} of {points[0].value} is never called, for astrofm has one of that name"
@@ -216,7 +211,7 @@ def _fill(kind: str, hook_name: str) -> _Registry:
         try:
             implementation.function(register)
         except Exception as error:
-            sentence = f"plugin {owner!r} failed in {hook_name}: {_brief(error)}"
+            sentence = f"plugin {owner!r} failed in {hook_name}: {brief(error)}"
             registry.problems.append(Problem(owner, sentence))
     return registry
 
@@ -261,23 +256,9 @@ def _owner_of_card(card: Path) -> str:
 
 
 @cache
-def _objectives() -> _Registry:
-    return _fill("objective", "register_objectives")
-
-
-@cache
-def _views() -> _Registry:
-    return _fill("view", "register_views")
-
-
-@cache
-def _encoders() -> _Registry:
-    return _fill("encoder", "register_encoders")
-
-
-@cache
-def _heads() -> _Registry:
-    return _fill("head", "register_heads")
+def _parts(kind: str) -> _Registry:
+    """Return the parts of a kind that is not surveys: ``objective``, ``view``, ``encoder``, ``head``."""
+    return _fill(kind, f"register_{kind}s")
 
 
 def surveys() -> dict[str, Survey]:
@@ -317,7 +298,7 @@ def objective_part(name: str) -> ObjectivePart:
     Raises:
         UnknownNameError: If no plugin registers it.
     """
-    found: ObjectivePart = _objectives().get("objective", name)
+    found: ObjectivePart = _parts("objective").get("objective", name)
     return found
 
 
@@ -327,7 +308,7 @@ def view_part(name: str) -> ViewPart:
     Raises:
         UnknownNameError: If no plugin registers it.
     """
-    found: ViewPart = _views().get("view", name)
+    found: ViewPart = _parts("view").get("view", name)
     return found
 
 
@@ -337,28 +318,26 @@ def encoder_part(name: str) -> EncoderPart | None:
     Raises:
         PluginError: If two have it.
     """
-    registry = _encoders()
-    known = name in registry.parts
-    found: EncoderPart | None = registry.get("encoder", name) if known else None
+    registry = _parts("encoder")
+    if name not in registry.parts:
+        return None
+    found: EncoderPart = registry.get("encoder", name)
     return found
 
 
 def encoder_names() -> tuple[str, ...]:
     """Return the names of the encoders that plugins add to those of timm."""
-    return tuple(sorted(_encoders().parts))
+    return tuple(sorted(_parts("encoder").parts))
 
 
 def head_configs() -> dict[str, type[HeadConfig]]:
     """Return the settings class of each head, by its ``kind``; one whose name two plugins claim is left out."""
-    registry = _heads()
+    registry = _parts("head")
     parts: dict[str, HeadPart] = registry.parts
     return {name: part.config for name, part in parts.items() if name not in registry.clashes}
 
 
 def forget() -> None:
     """Forget all that was loaded, so that the next call looks again."""
-    caches: tuple[Callable[[], None], ...] = tuple(
-        function.cache_clear for function in (load, _surveys, _objectives, _views, _encoders, _heads)
-    )
-    for clear in caches:
-        clear()
+    for remembered in (load, _surveys, _parts):
+        remembered.cache_clear()
