@@ -23,7 +23,7 @@ from astrofm.data.labels import task_labels
 from astrofm.data.loader import Feed, Loader
 from astrofm.data.store import CutoutStore
 from astrofm.data.supervision import Labels
-from astrofm.encoders.build import embed_dim_of
+from astrofm.encoders.build import embed_dim_of, initialised
 from astrofm.errors import RecipeError, RunError
 from astrofm.failure import PLAN_FILE, FailureFolder, describe_plan
 from astrofm.guards import CollapseRule
@@ -227,11 +227,8 @@ def build_objective(part: NamedPart, encoder: nn.Module, seed: int, labels: Labe
     """
     registered = plugins.objective_part(part.name)
     settings = checked_settings(registered.config, part, "objective")
-    with torch.random.fork_rng(devices=[]):
-        # Not torch.manual_seed, which also seeds the generators of the GPUs.
-        torch.default_generator.manual_seed(seed)
-        known = () if labels is None else (labels,)
-        return registered.build(settings, encoder, embed_dim_of(encoder), *known)
+    known = () if labels is None else (labels,)
+    return initialised(lambda: registered.build(settings, encoder, embed_dim_of(encoder), *known), seed)
 
 
 def coarse_start(recipe: Recipe, num_steps: int) -> CoarseStart | None:

@@ -13,7 +13,7 @@ __all__ = [
 ]
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import timm
 import torch
@@ -22,6 +22,8 @@ from timm.models import group_parameters
 from torch import nn
 
 from astrofm.errors import RecipeError, UnknownNameError
+
+M = TypeVar("M", bound=nn.Module)
 
 
 class EncoderConfig(BaseModel):
@@ -74,7 +76,7 @@ def check_architecture(name: str, others: Sequence[str] = ()) -> None:
     raise UnknownNameError(f"timm has no architecture named {name!r}; some it has: {near}{added}")
 
 
-def initialised(build: Callable[[], nn.Module], seed: int) -> nn.Module:
+def initialised(build: Callable[[], M], seed: int) -> M:
     """Return what is built while the global generator of the CPU has a seed; its state is left as it was."""
     with torch.random.fork_rng(devices=[]):
         # Not torch.manual_seed, which also seeds the generators of the GPUs.

@@ -23,7 +23,7 @@ from torch import nn
 from astrofm.contract import InputContract
 from astrofm.data.loader import Feed, Loader
 from astrofm.data.store import CutoutStore
-from astrofm.encoders.build import embed_dim_of, layer_groups
+from astrofm.encoders.build import embed_dim_of, initialised, layer_groups
 from astrofm.encoders.orientations import OrientationMean
 from astrofm.errors import DataError, RecipeError, in_one_line
 from astrofm.heads.classes import ClassHead
@@ -137,9 +137,7 @@ def finetune(
     """
     if len(train.rows) < 2:
         raise DataError(f"fine-tuning was asked for with {len(train.rows)} label and needs 2 at least")
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
-        head = ClassHead(embed_dim_of(encoder), num_classes, config.label_smoothing)
+    head = initialised(lambda: ClassHead(embed_dim_of(encoder), num_classes, config.label_smoothing), seed)
     objective = Supervised(encoder, head)
     batch_size = min(config.batch_size, len(train.rows))
     labels: Mapping[str, NDArray[np.int64]] = {"label": train.labels}
