@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from astrofm.data.cutouts import Cutout, Rejected
 from astrofm.data.files.extensions import NoSuchExtensionError, find_image
 from astrofm.data.files.fits_plain import CARD, FoundImage, plain_image
-from astrofm.data.files.noise import clipped_std
+from astrofm.data.files.noise import clipped_std, noise_column
 from astrofm.data.files.orientation import NotASkyImageError, east_left
 from astrofm.data.files.placement import Position, outside
 from astrofm.data.units import unit_factor
@@ -123,7 +123,7 @@ def _cutout(
     if measure_rms and len(image) == 1:
         meta |= _rms(image[0], mask, found, own, wanted)
     elif measure_rms and len(image) == len(bands):
-        meta |= noise_of_bands(image, mask, bands)
+        meta |= _noise_of_bands(image, mask, bands)
     return Cutout(image, wanted, mask=mask, header=header, meta=meta)
 
 
@@ -227,7 +227,7 @@ def _rms(
     return {"rms": std} if isfinite(std) else {}
 
 
-def noise_of_bands(
+def _noise_of_bands(
     image: NDArray[np.float32], mask: NDArray[np.bool_] | None, bands: Sequence[str]
 ) -> dict[str, float]:
     """Return the noise of each band, measured on the unmasked pixels, as ``rms_BAND``; none where nothing was observed.
@@ -238,7 +238,7 @@ def noise_of_bands(
         bands: Their names.
     """
     stds = [clipped_std(plane if mask is None else plane[~mask]) for plane in image]
-    return {f"rms_{name}": std for name, std in zip(bands, stds, strict=True) if isfinite(std)}
+    return {noise_column(name): std for name, std in zip(bands, stds, strict=True) if isfinite(std)}
 
 
 def _median_error(mask: NDArray[np.bool_] | None, found: FoundImage, own: str, wanted: str) -> float | None:

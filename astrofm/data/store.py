@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from astrofm.card import Product, SurveyCard
 from astrofm.data.catalog import Catalog
 from astrofm.data.feeding.shards import ShardFiles
+from astrofm.data.files.noise import noise_column
 from astrofm.data.layout import ENCODING_TYPE, ENCODING_VERSION
 from astrofm.data.manifest import MANIFEST, Manifest
 from astrofm.data.store_files import is_url, open_array, read_bytes
@@ -193,7 +194,7 @@ class CutoutStore:
             In the unit of the product. Shape: (cutouts, band).
         """
         common = self.measured("rms")
-        of_bands = [self.measured(f"rms_{band}") for band in self.card.band_names]
+        of_bands = [self.measured(noise_column(band)) for band in self.card.band_names]
         return np.stack([np.where(np.isnan(own), common, own) for own in of_bands], axis=1)
 
     def _read(self, name: str, rows: Rows, out: NDArray[Any] | None) -> NDArray[Any]:

@@ -22,7 +22,7 @@ from astrofm.data.changes.beams import beam_covariance, convolve, kernel_covaria
 from astrofm.data.changes.prepared_card import check_options, prepared_card
 from astrofm.data.changes.resample import moved_header, resample
 from astrofm.data.cutouts import Cutout, Rejected
-from astrofm.data.files.noise import clipped_std
+from astrofm.data.files.noise import clipped_std, noise_column
 from astrofm.data.options import IngestOptions
 from astrofm.data.quality import fit_to
 from astrofm.data.units import Geometry, brightness_factor, is_flux_per_pixel, is_per_beam
@@ -157,7 +157,7 @@ class Preparation:
     @cached_property
     def _noise_names(self) -> tuple[str, ...]:
         """Where the noise of each band stands, for a survey that tells it band by band."""
-        return tuple(f"rms_{band}" for band in self.card.band_names)
+        return tuple(noise_column(band) for band in self.card.band_names)
 
     def _with_noise(self, meta: Mapping[str, float], image: NDArray[Any]) -> Mapping[str, float]:
         """Return the meta with the noise of an image, (band, y, x), in place of that of another."""

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from astrofm.data.cutouts import Cutout, Rejected
-from astrofm.data.files.noise import clipped_std
+from astrofm.data.files.noise import clipped_std, noise_column
 from astrofm.data.files.placement import Position
 from astrofm.data.fits import read_cutout
 from astrofm.data.units import is_flux_per_pixel
@@ -69,9 +69,8 @@ def read_bands(
         The cutout, NaN where a band has no pixels, with the header and ``meta`` of the first band; the beam only where
         all bands have it; ``rms_BAND`` for each band, that of its error extension where it has one and was not
         resampled, else measured on the unmasked pixels. Or the reason why there is none: that of the first band that
-        has one,
-        ``wrong number of bands`` (a file of several planes), ``bands on different grids`` (of other sizes, and without
-        a celestial WCS that would tell how they lie).
+        has one, ``wrong number of bands`` (a file of several planes), ``bands on different grids`` (of other sizes, and
+        without a celestial WCS that would tell how they lie).
     """
     bands: list[Cutout] = []
     for path in paths:
@@ -82,7 +81,7 @@ def read_bands(
     masks = [band.mask for band in bands if band.mask is not None]
     mask = np.logical_or.reduce(masks) if masks else None
     known = zip(names, bands, strict=True) if names else ()
-    noise = {f"rms_{name}": band.meta["rms"] for name, band in known if isfinite(band.meta.get("rms", nan))}
+    noise = {noise_column(name): band.meta["rms"] for name, band in known if isfinite(band.meta.get("rms", nan))}
     meta = {**_common_meta(bands), **noise}
     return replace(bands[0], image=np.concatenate([band.image for band in bands]), mask=mask, meta=meta)
 

@@ -9,7 +9,7 @@ sorted stretch in its middle.
 
 from __future__ import annotations
 
-__all__ = ["clipped_std"]
+__all__ = ["clipped_std", "noise_column"]
 
 import numpy as np
 from numpy.typing import NDArray
@@ -95,3 +95,8 @@ class _Middle:
             self._first, self._sorted = 0, np.sort(self._pixels)
         low, high = (self._sorted[rank - self._first] for rank in ranks)
         return low if ranks[0] == ranks[1] else np.float32((low + high) / np.float32(2))
+
+
+def noise_column(band: str) -> str:
+    """Return the name of the column, and of the meta, with the noise of a band."""
+    return f"rms_{band}"

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from astrofm.card import SurveyCard
 from astrofm.data.cutouts import CutoutBatch, Rejected
 from astrofm.data.files.eight_bit import as_uint8
-from astrofm.data.files.noise import clipped_std
+from astrofm.data.files.noise import clipped_std, noise_column
 from astrofm.data.forms.mosaic_image import Mosaic, open_mosaic
 from astrofm.data.forms.mosaic_pixels import UnusableMosaicError, cut_windows
 from astrofm.data.forms.tiles import nearest_pixels
@@ -111,7 +111,7 @@ class Cutting:
         meta = {name: values for name, values in metas[0].items() if name != "rms"}
         meta["edge_fraction"] = np.maximum.reduce([meta["edge_fraction"] for meta in metas])
         for band, of_band in zip(self.card.band_names, metas, strict=True):
-            meta |= {f"rms_{band}": of_band["rms"]} if "rms" in of_band else {}
+            meta |= {noise_column(band): of_band["rms"]} if "rms" in of_band else {}
         return Piece(places, np.concatenate(images, axis=1), meta, unit)
 
     def _size_pix(self, mosaic: Mosaic) -> tuple[int, int]:

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from astrofm.data.files.noise import noise_column
+
 EVERY = 2
 """Of the pixels of both axes, one in so many is looked at: 2916 of 107 x 107 give an rms to 1.3%."""
 
@@ -27,4 +29,4 @@ def noise_of_bands(images: NDArray[np.generic], band_names: Sequence[str]) -> di
 
     sample = images[:, :, ::EVERY, ::EVERY].astype(np.float32)
     rms = clipped_stds(sample.reshape(images.shape[0] * images.shape[1], -1)).reshape(images.shape[:2])
-    return {f"rms_{band}": rms[:, place] for place, band in enumerate(band_names)}
+    return {noise_column(band): rms[:, place] for place, band in enumerate(band_names)}
