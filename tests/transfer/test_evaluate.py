@@ -235,7 +235,7 @@ def test_stopped_run_serves_and_the_report_says_at_which_step(tiny_recipe, galax
 
 
 def test_embeddings_and_class_probabilities_are_averaged_over_orientations(galaxies, runs):
-    """A cutout and its mirror image are the same to eight orientations, and not to one."""
+    """Each orientation of training and test rows goes through the encoder, and their mean is another one."""
     contract = find_model(runs["gz-evo"].path).card.contract
     task = galaxies.card.tasks[0]
     train, _ = labelled_data(galaxies, galaxies, task, task)
@@ -243,9 +243,7 @@ def test_embeddings_and_class_probabilities_are_averaged_over_orientations(galax
     made = []
 
     class Noting(torch.nn.Module):
-        """Averages the image itself, and notes how often it was asked."""
-
-        embed_dim = 4
+        """Gives the means of the first columns, and notes how often it was asked."""
 
         def forward(self, images):
             made.append(len(images))
