@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from astrofm import Cutout, CutoutBatch, Rejected, Source, Survey, SurveyCard
+from astrofm.data.files.noise import noise_column
 from astrofm.forms import FolderLayout
 from astrofm_redshift.band_noise import noise_of_bands
 
@@ -104,10 +105,11 @@ class LegacyRedshifts(Survey):
         if not np.isfinite(ratio):
             return cutout
         image = cutout.image.astype(np.float32) * np.float32(ratio**2)
-        noise = {} if abs(ratio - 1.0) > OTHER_SCALE else noise_of_bands(image[None], self.card.band_names)
-        return replace(
-            cutout, image=image, meta={**cutout.meta, **{name: float(rms[0]) for name, rms in noise.items()}}
-        )
+        columns = [noise_column(band) for band in self.card.band_names]
+        meta = {name: value for name, value in cutout.meta.items() if name not in columns}
+        if abs(ratio - 1.0) <= OTHER_SCALE:
+            meta |= {name: cutout.meta[name] * ratio**2 for name in columns if name in cutout.meta}
+        return replace(cutout, image=image, meta=meta)
 
 
 def _add_ids(table: Table) -> None:
