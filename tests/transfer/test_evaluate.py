@@ -17,9 +17,10 @@ from astrofm.encoders.build import EncoderConfig, build_encoder
 from astrofm.errors import ContractError, DataError, UnknownNameError, UsageError
 from astrofm.interruption import Interrupted
 from astrofm.model import Model
+from astrofm.parts import NamedEncoder
 from astrofm.pretrain import pretrain
 from astrofm.run import Run, find_model
-from astrofm.transfer import bench, evaluate
+from astrofm.transfer import evaluate
 from astrofm.transfer.bench import MODES, Bench
 from astrofm.transfer.evaluate import transfer
 from astrofm.transfer.finetune import FinetuneConfig
@@ -160,14 +161,14 @@ def test_transfer_leaves_the_model_as_it_was(runs, galaxies):
 
 @pytest.mark.parametrize("mode", ["linear", "knn"])
 def test_probes_see_the_encoder_in_evaluation_mode_with_its_own_statistics(runs, galaxies, mode, monkeypatch):
-    made = []
+    model, made, build = find_model(runs["gz-evo"].path), [], NamedEncoder.build
 
-    def watched(*arguments, **named):
-        made.append(build_encoder(*arguments, **named))
+    def watched(*arguments):
+        made.append(build(*arguments))
         return made[-1]
 
-    monkeypatch.setattr(bench, "build_encoder", watched)
-    transfer(galaxies, galaxies, 12, model=find_model(runs["gz-evo"].path), modes=(mode,), seeds=1)
+    monkeypatch.setattr(NamedEncoder, "build", watched)
+    transfer(galaxies, galaxies, 12, model=model, modes=(mode,), seeds=1)
     (random,) = made
     fresh = build_encoder(EncoderConfig(name="test_resnet"), 3, seed=0)
     assert all(torch.equal(value, fresh.state_dict()[name]) for name, value in random.state_dict().items())
