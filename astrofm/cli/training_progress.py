@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["TrainingProgress"]
 
+from collections.abc import Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -52,7 +53,8 @@ class TrainingProgress:
                 f"  {name.removeprefix('knn_error_')} kNN error {100 * value:.1f}%" for name, value in probed.items()
             )
         numbers = f"{info.images_per_second:.0f} images/s, {100 * info.wait_share:.0f}% waiting"
-        for name, label in (("loss", "loss"), ("tau", "tau"), ("embedding_spread", "spread")):
+        shown = {**_losses(info.metrics), "tau": "tau", "embedding_spread": "spread"}
+        for name, label in shown.items():
             if name in info.metrics:
                 numbers += f", {label} {info.metrics[name]:.4g}"
         numbers += self._probed
@@ -62,3 +64,13 @@ class TrainingProgress:
             )
         elif info.step % LINE_EVERY_STEPS == 0 or info.step == info.num_steps or probed:
             self._console.print(f"step {info.step}/{info.num_steps}, epoch {info.epoch + 1}: {numbers}", markup=False)
+
+
+def _losses(metrics: Mapping[str, float]) -> dict[str, str]:
+    """Return what to call each loss: the parts, where an objective tells them.
+
+    The two parts of ``hybrid`` are scaled to each other at every step, so that with a weight of 1 their sum is 2
+    however well both are learned.
+    """
+    parts = {name: name.replace("_", " ") for name in metrics if name.startswith("loss_")}
+    return parts or {"loss": "loss"}

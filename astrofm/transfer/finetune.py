@@ -12,7 +12,7 @@ __all__ = ["FinetuneConfig", "LabelledData", "finetune"]
 import gc
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Literal, Self
 
 import numpy as np
 import torch
@@ -32,7 +32,9 @@ from astrofm.optimizer import OptimizerConfig, Precision
 from astrofm.parts import build_view
 from astrofm.plan import input_plan, make_pipeline
 from astrofm.recipe import NamedPart, apply_change
+from astrofm.retrieval.embed import embed
 from astrofm.training import fit, steps_of
+from astrofm.transfer.linear import LinearProbe, fit_linear_probe
 from astrofm.views.pipeline import ViewPipeline
 
 DEFAULT_VIEWS = (
@@ -52,6 +54,9 @@ class FinetuneConfig(BaseModel):
     """Labels a step; where there are fewer, all of them."""
     optimizer: OptimizerConfig = OptimizerConfig(learning_rate=1e-3, weight_decay=0.05, layer_decay=1.0)
     label_smoothing: float = Field(default=0.1, ge=0, lt=1)
+    head: Literal["untrained", "probe"] = "untrained"
+    """``probe``: the head starts as the linear probe of the encoder and the same labels, which spares the encoder the
+    gradients of a head that knows nothing (Kumar et al. 2022, arXiv 2202.10054)."""
     precision: Precision = "32-true"
     """Of training; the test rows are always classified in float32."""
     views: tuple[NamedPart, ...] = DEFAULT_VIEWS
@@ -138,6 +143,9 @@ def finetune(
     if len(train.rows) < 2:
         raise DataError(f"fine-tuning was asked for with {len(train.rows)} label and needs 2 at least")
     head = initialised(lambda: ClassHead(embed_dim_of(encoder), num_classes, config.label_smoothing), seed)
+    if config.head == "probe":
+        features = embed(encoder.to(device), train.in_order(), train.plain_pipeline(contract), device)
+        _start_as(head, fit_linear_probe(features, train.labels, num_classes=num_classes, seed=seed))
     objective = Supervised(encoder, head)
     batch_size = min(config.batch_size, len(train.rows))
     labels: Mapping[str, NDArray[np.int64]] = {"label": train.labels}
@@ -157,6 +165,26 @@ def finetune(
     predicted = _predict(objective, contract, test, device, orientations)
     gc.collect()  # trainer and network point at each other: without this, many fits pile up in memory
     return predicted
+
+
+def _start_as(head: ClassHead, probe: LinearProbe) -> None:
+    """Give a head the weights of a probe: in evaluation mode it has the probe's logits.
+
+    A class without a label has a probability of 0 in the probe, which no loss can learn from; here it begins as the
+    least probable class does that has one.
+    """
+    norm, linear = head.layers
+    assert isinstance(norm, nn.BatchNorm1d)
+    assert isinstance(linear, nn.Linear)
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    variance = np.divide(1.0, probe.inverse_std**2, out=np.ones_like(probe.mean), where=probe.inverse_std > 0)
+    bias = np.where(np.isfinite(probe.bias), probe.bias, probe.bias[np.isfinite(probe.bias)].min())
+    with torch.no_grad():
+        norm.running_mean.copy_(torch.from_numpy(probe.mean))
+        norm.running_var.copy_(torch.from_numpy(variance))
+        linear.weight.copy_(torch.from_numpy(probe.weights.T))
+        linear.bias.copy_(torch.from_numpy(bias))
 
 
 def _predict(

@@ -9,10 +9,13 @@ import torch
 from astrofm.data.labels import task_labels
 from astrofm.encoders.build import EncoderConfig, build_encoder
 from astrofm.errors import RecipeError
+from astrofm.heads.classes import ClassHead
 from astrofm.plan import make_contract, rows_of_splits
 from astrofm.recipe import NamedPart
+from astrofm.retrieval.embed import embed
 from astrofm.transfer import finetune as finetuning
 from astrofm.transfer.finetune import FinetuneConfig, LabelledData, finetune
+from astrofm.transfer.linear import fit_linear_probe
 from astrofm.transfer.tasks import find_task
 
 QUICK = FinetuneConfig(epochs=2, batch_size=8)
@@ -116,6 +119,37 @@ def test_lower_precision_and_orientations_are_heard(contract, data, monkeypatch)
     classes = finetune(encoder(), contract, train, test, num_classes=2, config=config, seed=0, orientations=8)
     assert heard == ["bf16-mixed"]
     assert classes.shape == test.labels.shape
+
+
+def test_head_starts_as_the_probe_of_the_same_encoder_and_labels(contract, data):
+    """With a learning rate of next to nothing, what is predicted is what the linear probe predicts."""
+    train, test = data
+    config = FinetuneConfig.with_changes(["head=probe", "epochs=1", "optimizer.learning_rate=1e-12"])
+    network = encoder()
+    features = [embed(network.eval(), part.in_order(), part.plain_pipeline(contract), "cpu") for part in data]
+    probe = fit_linear_probe(features[0], train.labels, num_classes=2, seed=0)
+    assert len(set(probe.predict(features[1]))) == 2
+    frozen = [module for module in network.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    for norm in frozen:
+        norm.momentum = 0.0
+    classes = run(network, contract, train, test, config=config)
+    assert (classes == probe.predict(features[1])).mean() > 0.9
+    assert (
+        run(encoder(), contract, train, test, config=config.model_copy(update={"head": "untrained"})) != classes
+    ).any()
+
+
+def test_head_that_starts_as_a_probe_has_its_logits_and_a_class_without_a_label_a_finite_one():
+    rng = np.random.default_rng(0)
+    features = rng.normal(3.0, 2.0, size=(30, 5)).astype(np.float32)
+    features[:, 2] = 1.0
+    probe = fit_linear_probe(features, rng.integers(0, 2, 30), num_classes=3, seed=0)
+    head = ClassHead(5, 3).eval()
+    finetuning._start_as(head, probe)
+    logits = head(torch.from_numpy(features)).detach().numpy()
+    np.testing.assert_allclose(logits[:, :2], probe.logits(features)[:, :2], atol=1e-3)
+    assert np.isfinite(logits).all()
+    np.testing.assert_allclose(logits[:, 2], probe.bias[:2].min(), atol=1e-6)
 
 
 def test_settings_are_changed_by_name():
