@@ -122,6 +122,7 @@ def ingest(
             raise StoreError(sentence)
         plan = plan.without_table()
         _compare_pixel_scales(taken, plan)
+        _compare_sizes(taken, plan)
         assemble(plan, taken, partial, pool, tell)
         publish(partial / "store", out)
     return {**store_info(out), "already_complete": False}
@@ -188,6 +189,23 @@ def _compare_pixel_scales(taken: Selection, plan: Plan) -> None:
             UserWarning,
             stacklevel=3,
         )
+
+
+def _compare_sizes(taken: Selection, plan: Plan) -> None:
+    """Warn if most images are smaller than the store: a few are cut by the edge of a map, most by a wrong card."""
+    have = np.stack([taken.columns["size_y"], taken.columns["size_x"]])
+    stored = plan.made_from.layout.shape[1:]
+    smaller = (have < np.array(stored)[:, None]).any(axis=0)
+    if np.count_nonzero(smaller) * 2 <= taken.num_cutouts:
+        return
+    typical = np.median(have[:, smaller], axis=1).astype(int)
+    warnings.warn(
+        f"{np.count_nonzero(smaller)} of {taken.num_cutouts} images of {plan.survey.name!r} are smaller than the "
+        f"{stored[0]} x {stored[1]} pixels that are stored, typically {typical[0]} x {typical[1]}, and got a border of "
+        f"missing pixels: correct the shape of product {plan.made_from.product!r} in the card",
+        UserWarning,
+        stacklevel=3,
+    )
 
 
 def _nothing_taken(taken: Selection, plan: Plan, out: Path) -> str:

@@ -616,3 +616,16 @@ def test_a_card_with_another_pixel_scale_than_the_files_is_told_of(survey, tmp_p
     with pytest.warns(UserWarning, match=r"have 1\.8 arcsec to a pixel and its card says 5: correct"):
         ingest(Survey(wrong), source, tmp_path / "wrong.zarr")
     ingest(survey, source, tmp_path / "right.zarr")
+
+
+def test_a_card_with_a_larger_shape_than_the_images_is_told_of(survey, archive, tmp_path, recwarn):
+    ingest(survey, archive, tmp_path / "right.zarr")  # src006 alone is smaller, as the edge of a map cuts it
+    assert not recwarn
+    larger = survey.card.products["fits"].model_copy(update={"shape": (1, 30, 28)})
+    wrong = survey.card.model_copy(update={"products": {"fits": larger}})
+    expected = (
+        "39 of 39 images of 'tiny' are smaller than the 30 x 28 pixels that are stored, typically 24 x 24, and got a "
+        "border of missing pixels: correct the shape of product 'fits' in the card"
+    )
+    with pytest.warns(UserWarning, match=expected):
+        ingest(Survey(wrong), archive, tmp_path / "wrong.zarr")
