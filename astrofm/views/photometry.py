@@ -15,6 +15,9 @@ from torch import Tensor
 from astrofm.errors import RecipeError
 from astrofm.views.base import PixelView, Stage
 
+SMALLEST_CHROMA = 1e-30
+"""What a grey pixel's difference of bands, 0, is divided by."""
+
 
 class JitterConfig(BaseModel):
     """Strengths of the jitter; defaults of Slijepcevic et al. 2024 (arXiv 2305.16127) for one band.
@@ -83,7 +86,9 @@ class Jitter(PixelView):
         images = torch.addcmul(offset, images, gain)
         if self.config.hue > 0:
             turn = parameters[:, 3]
-            images = torch.where(turn[:, None, None, None] == 0, images, turn_hue(images, turn))
+            # A weight of 0 leaves the bits as they are, as a choice by torch.where would, and several times faster.
+            is_turned = (turn != 0).to(images.dtype)[:, None, None, None]
+            images = torch.lerp(images, turn_hue(images, turn), is_turned)
         return images if self.config.clip is None else images.clamp_(*self.config.clip)
 
     def check_channels(self, num_channels: int) -> None:
@@ -119,9 +124,10 @@ def turn_hue(images: Tensor, turn: Tensor) -> Tensor:
     low = torch.minimum(torch.minimum(red, green), blue)
     high = torch.maximum(torch.maximum(red, green), blue)
     chroma = high - low
-    from_green, from_blue = (blue - red).add_(chroma, alpha=2.0), (red - green).add_(chroma, alpha=4.0)
-    sixths = torch.where(high == red, green - blue, torch.where(high == green, from_green, from_blue))
-    sixths.div_(chroma.masked_fill(chroma == 0, 1.0)).add_(6.0 * turn[:, None, None])
+    # With bands scaled to [0, 1] the hue is 1 - red + green + blue sixths of a circle from red over green to cyan, and
+    # on the other half, where blue is above green, as much before the whole circle: no pixel needs a choice.
+    sixths = (green - low).add_(blue - red).div_(chroma.clamp_min(SMALLEST_CHROMA)).add_(1.0)
+    sixths = torch.copysign(sixths, green - blue).add_(6.0 * turn[:, None, None])
     sixths -= torch.floor(sixths / 6.0).mul_(6.0)
     turned = torch.empty_like(images)
     # Each band is a trapezoid around the circle: red is highest at 0, green at 2, blue at 4 sixths.

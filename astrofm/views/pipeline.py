@@ -11,7 +11,8 @@ from __future__ import annotations
 
 __all__ = ["CoarseStart", "ViewPipeline"]
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +27,9 @@ from astrofm.views.base import GeometryView, PhysicalView, PixelView, Stage, Vie
 from astrofm.views.resample import SCALE_TOLERANCE, block_factors, resample
 from astrofm.views.sky import sky_of
 from astrofm.views.stretch import InputPlan, fill_missing
+
+PIECE_BYTES = 1 << 21
+"""Images that are worked on together on a CPU: about what a core's own cache holds."""
 
 # B = batch, n = cutouts of one share, V = views, C = channels, S = size of the input in pixels.
 
@@ -121,8 +125,7 @@ class ViewPipeline:
         """
         drawn = self._draw(batch, step)
         with torch.autocast(torch.device(device).type, enabled=False):  # pixels are float32, whatever the networks are
-            images = self._resampled(batch, drawn, self._size_at(step), device)
-            images = self._standardised(batch, self._photometry(images, drawn.pixels))
+            images = self._finished(batch, self._resampled(batch, drawn, self._size_at(step), device), drawn.pixels)
         return Views(
             images=tuple(images.unbind(0)),
             row_ids=_tensor(batch.row_ids, device),
@@ -146,7 +149,7 @@ class ViewPipeline:
             DataError: If a cutout lacks what its stretch needs.
         """
         unchanged = _Parameters(({},), np.tile(np.eye(3), (batch.size, 1, 1, 1)), 1.0)
-        return self._standardised(batch, self._resampled(batch, unchanged, self.size_pix, device))[0]
+        return self._finished(batch, self._resampled(batch, unchanged, self.size_pix, device), unchanged.pixels)[0]
 
     def _size_at(self, step: int) -> int:
         """Return the side of the input of a step in pixels."""
@@ -168,20 +171,52 @@ class ViewPipeline:
         reach = float(np.abs(matrices[..., :2, :]).sum(axis=-1).max())
         return _Parameters(tuple(pixels), matrices[mine], reach)
 
-    def _photometry(self, images: Tensor, pixels: Sequence[Mapping[int, Tensor]]) -> Tensor:
-        """Apply the views of the stretched image. Shape of the images: (V, B, C, y, x)."""
-        shape = images.shape
-        for index, view in enumerate(self.views):
-            if isinstance(view, PixelView):
-                parameters = torch.cat([of_branch[index] for of_branch in pixels])
-                images = view(images.reshape(-1, *shape[2:]), parameters).reshape(shape)
+    def _finished(self, batch: Batch, images: Tensor, pixels: Sequence[Mapping[int, Tensor]]) -> Tensor:
+        """Apply the views of the stretched images and the normalisation, in place. Shape: (V, B, C, S, S)."""
+        views = {index: view for index, view in enumerate(self.views) if isinstance(view, PixelView) and pixels[0]}
+        drawn = {index: torch.cat([of_branch[index] for of_branch in pixels]) for index in views}
+        constants = self._constants(batch, images.shape[2]).repeat(len(pixels), 1, 1)
+        mean, std = constants[..., None, None].to(images.device).unbind(dim=1)
+        flat = images.reshape(-1, *images.shape[2:])
+        for rows in _pieces(len(flat), flat[0].nbytes, at_once=images.device.type != "cpu"):
+            piece = flat[rows]
+            for index, view in views.items():
+                piece = view(piece, drawn[index][rows])
+            torch.div(piece - mean[rows], std[rows], out=flat[rows])
         return images
 
+    def _constants(self, batch: Batch, num_channels: int) -> Tensor:
+        """Return mean and standard deviation of each cutout. Shape: (B, 2, C)."""
+        constants = torch.empty(batch.size, 2, num_channels)
+        for share in batch.shares:
+            constants[torch.from_numpy(share.places)] = self._plan(share.survey).constants(num_channels)
+        return constants
+
     def _resampled(self, batch: Batch, drawn: _Parameters, size_pix: int, device: torch.device | str) -> Tensor:
-        """Return stretched and resampled views. Shape: (V, B, C, S, S)."""
-        parts = [self._share(share, drawn, size_pix, device) for share in batch.shares]
-        places = np.concatenate([share.places for share in batch.shares])
-        return torch.cat(parts, dim=1)[:, _tensor(np.argsort(places), device)]
+        """Return stretched and resampled views, contiguous in memory. Shape: (V, B, C, S, S)."""
+        images: Tensor | None = None
+        for share in batch.shares:
+            for piece in self._parts_of(share, size_pix, device):
+                part = self._share(piece, drawn, size_pix, device)
+                if images is None:
+                    images = part.new_empty(len(part), batch.size, *part.shape[2:])
+                images[:, _slice_or_tensor(piece.places, device)] = part
+        assert images is not None
+        return images
+
+    def _parts_of(self, share: Share, size_pix: int, device: torch.device | str) -> Iterator[Share]:
+        """Yield a share in parts of which a cache holds the views; physical views get the whole of it."""
+        num_channels, *sides = share.images.shape[1:]
+        num_bytes = 4 * num_channels * max(math.prod(sides), self.num_views * size_pix**2)
+        at_once = self._has_physical or torch.device(device).type != "cpu"
+        for rows in _pieces(len(share.places), num_bytes, at_once=at_once):
+            yield Share(
+                share.survey,
+                share.images[rows],
+                None if share.mask is None else share.mask[rows],
+                share.places[rows],
+                {name: values[rows] for name, values in share.meta.items()},
+            )
 
     def _share(self, share: Share, drawn: _Parameters, size_pix: int, device: torch.device | str) -> Tensor:
         """Return the resampled views of one store's cutouts. Shape: (V, n, C, S, S)."""
@@ -262,12 +297,25 @@ class ViewPipeline:
         windows = self.field_of_view_arcsec / _pixel_scales(share, plan)
         return np.where(np.isnan(windows), whole, windows)
 
-    def _standardised(self, batch: Batch, images: Tensor) -> Tensor:
-        constants = torch.empty(batch.size, 2, images.shape[2])
-        for share in batch.shares:
-            constants[torch.from_numpy(share.places)] = self._plan(share.survey).constants(images.shape[2])
-        mean, std = constants[..., None, None].to(images.device).unbind(dim=1)
-        return (images - mean) / std
+
+def _pieces(num: int, num_bytes: int, *, at_once: bool) -> Iterator[slice]:
+    """Yield ranges of images that a cache of the processor holds, or one range: a GPU has no use for small ones.
+
+    Args:
+        num: Number of images.
+        num_bytes: Of one image.
+        at_once: Whether to take all of them together.
+    """
+    step = max(1, num if at_once else PIECE_BYTES // num_bytes)
+    for first in range(0, num, step):
+        yield slice(first, min(first + step, num))
+
+
+def _slice_or_tensor(places: NDArray[np.int64], device: torch.device | str) -> slice | Tensor:
+    """Return places as an index: as a slice where they follow each other, which is much quicker to write to."""
+    if (np.diff(places) == 1).all():
+        return slice(int(places[0]), int(places[-1]) + 1)
+    return _tensor(places, device)
 
 
 def _pixel_scales(share: Share, plan: InputPlan) -> NDArray[np.float64]:

@@ -275,6 +275,29 @@ def test_outside_the_cutout_the_sky_is_zero_before_normalisation():
     assert out[0, 0, 16, 16] == 1.5
 
 
+@pytest.mark.parametrize("num_bytes", [1, 5 * 3 * 16 * 16 * 4])
+def test_how_many_images_are_worked_on_together_changes_nothing(num_bytes, monkeypatch):
+    """One by one, and by fives, against all at once; two surveys, whose rows lie between each other."""
+    shares = tuple(
+        Share(survey, random_images(8, 3, 40, 40, seed=seed, dtype=np.uint8), mask, np.arange(seed, 16, 2), meta)
+        for survey, seed, mask, meta in (
+            ("a", 0, None, {"pixel_scale": np.linspace(1.0, 3.0, 8)}),
+            ("b", 1, np.random.default_rng(3).random((8, 40, 40)) < 0.1, {}),
+        )
+    )
+    plans = {"a": InputPlan("a", (), (1.0,), (2.0,), pixel_scale_arcsec=2.0), "b": InputPlan("b", (), (3.0,), (4.0,))}
+    views = (*ALL_VIEWS, Jitter(JitterConfig(saturation=0.2, hue=0.1, p=0.5)))
+    options = {"num_views": 2, "size_pix": 16, "field_of_view_arcsec": 60.0, "seed": 4}
+    pipeline = ViewPipeline(plans, views, **options)
+    batch = Batch(shares, np.arange(16), 0, 16)
+    whole, plain = pipeline(batch, 3, "cpu").images, pipeline.plain(batch, "cpu")
+    monkeypatch.setattr("astrofm.views.pipeline.PIECE_BYTES", num_bytes)
+    for one, other in zip(
+        (*pipeline(batch, 3, "cpu").images, pipeline.plain(batch, "cpu")), (*whole, plain), strict=True
+    ):
+        assert torch.equal(one, other)
+
+
 def test_each_share_has_its_own_normalisation_and_place():
     ones = np.ones((2, 1, 8, 8), dtype=np.float32)
     shares = (Share("b", ones, None, np.array([0, 3]), {}), Share("a", 4 * ones, None, np.array([2, 1]), {}))
