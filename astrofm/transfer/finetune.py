@@ -31,6 +31,7 @@ from astrofm.objectives.supervised import Supervised
 from astrofm.optimizer import OptimizerConfig, Precision
 from astrofm.parts import build_view
 from astrofm.plan import input_plan, make_pipeline
+from astrofm.processor import precision_on
 from astrofm.recipe import NamedPart, apply_change
 from astrofm.retrieval.embed import embed
 from astrofm.training import fit, steps_of
@@ -57,8 +58,8 @@ class FinetuneConfig(BaseModel):
     head: Literal["untrained", "probe"] = "untrained"
     """``probe``: the head starts as the linear probe of the encoder and the same labels, which spares the encoder the
     gradients of a head that knows nothing (Kumar et al. 2022, arXiv 2202.10054)."""
-    precision: Precision = "32-true"
-    """Of training; the test rows are always classified in float32."""
+    precision: Precision | Literal["auto"] = "32-true"
+    """Of training, ``auto`` as in a recipe; the test rows are always classified in float32."""
     views: tuple[NamedPart, ...] = DEFAULT_VIEWS
 
     @classmethod
@@ -160,7 +161,7 @@ def finetune(
         num_steps=steps_of(loader, config.epochs, None),
         layers=[*layer_groups(encoder), list(objective.head.parameters())],
         device=device,
-        precision=config.precision,
+        precision=precision_on(device, config.precision),
     )
     predicted = _predict(objective, contract, test, device, orientations)
     gc.collect()  # trainer and network point at each other: without this, many fits pile up in memory

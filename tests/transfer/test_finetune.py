@@ -105,7 +105,9 @@ def test_fewer_labels_than_a_batch_are_taken_together(contract, data):
     assert set(classes) <= {0, 1}
 
 
-def test_lower_precision_and_orientations_are_heard(contract, data, monkeypatch):
+@pytest.mark.parametrize(("asked", "has_bfloat16"), [("bf16-mixed", False), ("auto", True)])
+def test_lower_precision_and_orientations_are_heard(asked, has_bfloat16, contract, data, monkeypatch):
+    monkeypatch.setattr("astrofm.processor.has_bfloat16", lambda: has_bfloat16)
     heard = []
     fit = finetuning.fit
 
@@ -115,7 +117,7 @@ def test_lower_precision_and_orientations_are_heard(contract, data, monkeypatch)
 
     monkeypatch.setattr(finetuning, "fit", noted)
     train, test = data
-    config = FinetuneConfig.with_changes(["precision=bf16-mixed", "epochs=1"])
+    config = FinetuneConfig.with_changes([f"precision={asked}", "epochs=1"])
     classes = finetune(encoder(), contract, train, test, num_classes=2, config=config, seed=0, orientations=8)
     assert heard == ["bf16-mixed"]
     assert classes.shape == test.labels.shape
