@@ -21,6 +21,7 @@ __all__ = [
     "VoteTask",
 ]
 
+import re
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, Generic, Literal, Self, TypeVar
@@ -28,7 +29,7 @@ from typing import Any, Generic, Literal, Self, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from astrofm.errors import RecipeError, in_one_line
+from astrofm.errors import RecipeError, in_one_line, not_yaml
 from astrofm.forms import ArraysLayout, FolderLayout, MosaicLayout, PicturesLayout
 
 T = TypeVar("T")
@@ -67,11 +68,21 @@ class Fact(_Frozen, Generic[T]):
 class Band(_Frozen):
     """One band of a survey, by its instrument-qualified name."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9.]+(-[A-Za-z0-9.]+)+$")
+    name: str
     """For example ``SDSS-g`` or ``VLA-FIRST-1.4GHz``."""
     unit: str
     wavelength_nm: float | None = None
     frequency_hz: float | None = None
+
+    @field_validator("name")
+    @classmethod
+    def _names_its_instrument(cls, given: str) -> str:
+        if not re.fullmatch(r"[A-Za-z0-9.]+(-[A-Za-z0-9.]+)+", given):
+            raise ValueError(
+                f"{given!r} does not name an instrument and a band: letters, digits and dots, with hyphens between "
+                "them, as SDSS-g or VLA-FIRST-1.4GHz"
+            )
+        return given
 
     @model_validator(mode="after")
     def _says_where_it_lies(self) -> Self:
@@ -265,7 +276,8 @@ class QualityRules(_Frozen):
 class SurveyCard(_Frozen):
     """The facts about a survey, each with its source."""
 
-    name: str = Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")
+    name: str
+    """Small letters, digits, and hyphens between them."""
     title: str
     domain: Literal["optical", "radio"]
     reference: str
@@ -302,6 +314,15 @@ class SurveyCard(_Frozen):
     mosaic: MosaicLayout | None = None
     arrays: ArraysLayout | None = None
     pictures: PicturesLayout | None = None
+
+    @field_validator("name")
+    @classmethod
+    def _can_be_a_word_of_a_command(cls, given: str) -> str:
+        if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", given):
+            raise ValueError(
+                f"{given!r} is no name of a survey: small letters, digits and hyphens between them, as my-survey"
+            )
+        return given
 
     @model_validator(mode="after")
     def _has_a_resolution(self) -> Self:
@@ -376,6 +397,6 @@ class SurveyCard(_Frozen):
         except (OSError, UnicodeDecodeError) as error:
             raise RecipeError(f"survey card {path} cannot be read as text: {' '.join(str(error).split())}") from error
         except yaml.YAMLError as error:
-            raise RecipeError(f"survey card {path} is not YAML: {' '.join(str(error).split())}") from error
+            raise RecipeError(f"survey card {path} is not YAML: {not_yaml(error)}") from error
         except ValidationError as error:
             raise RecipeError(f"survey card {path}: {in_one_line(error)}") from error

@@ -21,6 +21,7 @@ __all__ = [
     "UsageError",
     "brief",
     "in_one_line",
+    "not_yaml",
     "one_of",
 ]
 
@@ -30,6 +31,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
+    from yaml import YAMLError
 
 
 class AstrofmError(Exception):
@@ -109,9 +111,22 @@ def brief(error: BaseException) -> str:
 def in_one_line(error: ValidationError) -> str:
     """Return what pydantic found wrong as one sentence, each fault with its place."""
     faults = []
+    places = [fault["loc"] for fault in error.errors()]
     for fault in error.errors():
+        of_this = fault["loc"]
+        if fault["type"] == "too_short" and any(other[: len(of_this)] == of_this != other for other in places):
+            continue  # too few are left only because those that were given are at fault
         place = ".".join(str(part) for part in fault["loc"]) or "the file"
         plain = {"extra_forbidden": "no such key", "missing": "is missing and must be given"}
         said = plain.get(fault["type"], fault["msg"].removeprefix("Value error, "))
         faults.append(f"{place}: {' '.join(said.split())}")
     return "; ".join(faults)
+
+
+def not_yaml(error: YAMLError) -> str:
+    """Return where a file stops being YAML, and the usual remedy."""
+    mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
+    if mark is None or not problem:
+        return " ".join(str(error).split())
+    place = f"line {mark.line + 1}, column {mark.column + 1}"
+    return f"{place}: {problem}; text that holds any of : # ? , [ ] {{ }} goes in quotes"

@@ -93,8 +93,9 @@ def _load_one(loaded: Loaded, point: EntryPoint) -> None:
     owner = f"{point.name} ({point.dist.name if point.dist else point.value})"
     if loaded.manager.has_plugin(point.name):
         other = loaded.manager.get_plugin(point.name)
-        sentence = f"two plugins are named {point.name!r}: {point.value} and {getattr(other, '__name__', other)}"
-        loaded.problems.append(Problem(owner, f"{sentence}; the first is used, uninstall one of them"))
+        used = getattr(other, "__name__", other)
+        sentence = f"two plugins are named {point.name!r}: {used}, which is used, and {point.value}, which is not"
+        loaded.problems.append(Problem(owner, f"{sentence}; uninstall one of them"))
         return
     wanted = _wanted_version(point)
     if wanted:

@@ -26,7 +26,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from astrofm.contract import Scale
-from astrofm.errors import RecipeError, in_one_line
+from astrofm.errors import RecipeError, brief, in_one_line, not_yaml
 from astrofm.home import shipped
 from astrofm.optimizer import OptimizerConfig, Precision
 
@@ -232,8 +232,10 @@ class Recipe(_Frozen):
         path = cls.find(name_or_path)
         try:
             given = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise RecipeError(f"recipe {path} is not YAML: {' '.join(str(error).split())}") from error
+        except (OSError, UnicodeDecodeError) as error:
+            raise RecipeError(f"recipe {path} cannot be read as text: {brief(error)}") from error
+        except yaml.YAMLError as error:
+            raise RecipeError(f"recipe {path} is not YAML: {not_yaml(error)}") from error
         if not isinstance(given, dict):
             raise RecipeError(f"recipe {path} is empty or not a mapping of sections")
         for change in changes:

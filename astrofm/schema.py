@@ -17,7 +17,7 @@ from typing import Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from astrofm.errors import RecipeError, in_one_line
+from astrofm.errors import RecipeError, brief, in_one_line, not_yaml
 
 
 class Question(BaseModel):
@@ -95,5 +95,7 @@ class VoteSchema(BaseModel):
             raise RecipeError(f"no vote schema at {path}") from error
         except ValidationError as error:
             raise RecipeError(f"vote schema {path}: {in_one_line(error)}") from error
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise RecipeError(f"vote schema {path} is not YAML: {' '.join(str(error).split())}") from error
+        except (OSError, UnicodeDecodeError) as error:
+            raise RecipeError(f"vote schema {path} cannot be read as text: {brief(error)}") from error
+        except yaml.YAMLError as error:
+            raise RecipeError(f"vote schema {path} is not YAML: {not_yaml(error)}") from error

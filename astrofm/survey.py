@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["FormReader", "Source", "Survey", "find_source"]
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from importlib import import_module
@@ -83,7 +84,16 @@ def find_source(card: SurveyCard, path: Path, product: str | None = None) -> Sou
         if product in (None, name) and _holds(path, candidate.pattern):
             return Source(path, name, candidate)
     patterns = ", ".join(f"{p.pattern} ({name})" for name, p in card.products.items() if product in (None, name))
-    raise DataError(f"{path} holds no product of {card.name!r}; looked for {patterns}")
+    raise DataError(f"{path} holds no product of {card.name!r}; looked for {patterns}{_instead(path)}")
+
+
+def _instead(path: Path) -> str:
+    """Say what a folder holds: files by their ending, the most frequent first, and folders."""
+    if path.is_file():
+        return ""
+    endings = Counter("folder" if inside.is_dir() else f"*{inside.suffix}" for inside in path.iterdir())
+    found = ", ".join(f"{count} {ending}" for ending, count in endings.most_common(4))
+    return f", found {found or 'nothing'}"
 
 
 def _holds(path: Path, pattern: str) -> bool:

@@ -1,8 +1,9 @@
 import pytest
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from astrofm import errors
-from astrofm.errors import AstrofmError, UnknownNameError, UsageError, in_one_line, one_of
+from astrofm.errors import AstrofmError, UnknownNameError, UsageError, in_one_line, not_yaml, one_of
 
 CLASSES = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, AstrofmError)]
 
@@ -57,6 +58,25 @@ def test_what_pydantic_found_is_one_line_that_names_the_place(given, sentence):
     with pytest.raises(ValidationError) as caught:
         Outer.model_validate(given)
     assert in_one_line(caught.value) == sentence
+
+
+def test_too_few_of_which_the_others_are_at_fault_is_not_told_of():
+    class Many(BaseModel):
+        parts: tuple[Inner, ...] = Field(min_length=1)
+
+    with pytest.raises(ValidationError) as caught:
+        Many.model_validate({"parts": [{"depth": 3}]})
+    assert in_one_line(caught.value) == "parts.0.depth: depth must be even, not odd"
+    with pytest.raises(ValidationError) as caught:
+        Many.model_validate({"parts": []})
+    assert "at least 1 item" in in_one_line(caught.value)
+
+
+def test_where_yaml_ends_is_one_line_with_the_remedy():
+    with pytest.raises(yaml.YAMLError) as caught:
+        yaml.safe_load("columns: {id: name,\n  label: What is it?, split: part}")
+    assert not_yaml(caught.value).startswith("line 2, column ")
+    assert not_yaml(caught.value).endswith("; text that holds any of : # ? , [ ] { } goes in quotes")
 
 
 def test_several_faults_come_in_one_sentence():

@@ -141,14 +141,16 @@ def test_two_plugins_of_one_name_are_named_both(survey_plugin):
     survey_plugin("twin", "alpha")
     survey_plugin("twin", "alpha")
     (sentence,) = sentences()
-    assert sentence.startswith("two plugins are named 'twin': stranger_twin_1 and stranger_twin_0")
+    assert sentence.startswith(
+        "two plugins are named 'twin': stranger_twin_0, which is used, and stranger_twin_1, which"
+    )
     assert plugins.survey("alpha").name == "alpha"
 
 
 def test_no_plugin_can_take_the_core_s_place(survey_plugin):
     survey_plugin("astrofm", "alpha")
     (sentence,) = sentences()
-    assert "two plugins are named 'astrofm': stranger_astrofm_0 and astrofm.builtins" in sentence
+    assert "two plugins are named 'astrofm': astrofm.builtins, which is used, and stranger_astrofm_0" in sentence
     assert plugins.view_part("rotate").name == "rotate"
 
 

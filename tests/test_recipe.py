@@ -180,7 +180,7 @@ def test_a_folder_is_no_recipe(tmp_path):
         (b"# only a comment\n", "is empty or not a mapping of sections"),
         (b"- a\n- b\n", "is empty or not a mapping of sections"),
         (b"data: [\n", "is not YAML"),
-        (b"\xff\xfe\x00", "is not YAML"),
+        (b"\xff\xfe\x00", "cannot be read as text"),
         (b"training:\n", "training: Input should be a valid dictionary"),
     ],
 )

@@ -92,7 +92,7 @@ def test_a_product_may_have_its_own_pixel_scale(card):
     [
         ({"tilte": "x"}, "tilte: no such key"),
         ({"folder": {"tabel": "t.csv", "table": "t.csv"}}, "folder.tabel: no such key"),
-        ({"name": "Bad Name"}, "name: String should match pattern"),
+        ({"name": "Bad Name"}, "is no name of a survey"),
         ({"domain": "infrared"}, "domain: Input should be 'optical' or 'radio'"),
         ({"bands": []}, "bands: Tuple should have at least 1 item"),
     ],
@@ -139,7 +139,14 @@ def test_a_source_is_the_first_product_that_is_there(card, radio_card_folder, tm
 def test_a_source_that_is_missing_or_of_another_kind_is_one_sentence(card, tmp_path):
     with pytest.raises(DataError, match=r"no folder or file at .*nowhere, where the archive of 'test-field'"):
         find_source(card, tmp_path / "nowhere")
-    with pytest.raises(DataError, match=r"holds no product of 'test-field'; looked for \*\.fits \(fits\)"):
+    with pytest.raises(
+        DataError, match=r"holds no product of 'test-field'; looked for \*\.fits \(fits\), found nothing"
+    ):
+        find_source(card, tmp_path)
+    for name in ("a.fit", "b.fit", "inside/c.fits"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    with pytest.raises(DataError, match=r"found 2 \*\.fit, 1 folder$"):
         find_source(card, tmp_path)
     (tmp_path / "a.fits").touch()
     assert find_source(card, Path(tmp_path), "fits").product_name == "fits"

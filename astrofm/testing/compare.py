@@ -8,6 +8,7 @@ __all__ = [
     "assert_lies_as_the_card_says",
     "assert_on_the_sky",
     "assert_same_cutouts",
+    "assert_splits_are_apart",
     "facts_of",
     "images_of",
     "one_by_one",
@@ -21,8 +22,12 @@ from numpy.typing import NDArray
 
 from astrofm.card import ClassTask, Fact, Product, SurveyCard
 from astrofm.data.catalog import Catalog
+from astrofm.data.crossmatch import near
 from astrofm.data.cutouts import Cutout, CutoutBatch, Rejected
 from astrofm.data.units import unit_factor
+
+SAME_PLACE_ARCSEC = 1.0
+"""Distance within which two rows are one source."""
 
 
 def facts_of(card: SurveyCard) -> list[tuple[str, Fact[object]]]:
@@ -66,6 +71,18 @@ def assert_on_the_sky(catalog: Catalog) -> None:
     assert (is_known == (np.isfinite(ra) | np.isfinite(dec))).all(), "some rows have one coordinate alone"
     assert ((ra[is_known] >= 0) & (ra[is_known] < 360)).all(), "right ascensions are not in [0, 360) degrees"
     assert (np.abs(dec[is_known]) <= 90).all(), "declinations are beyond 90 degrees"
+
+
+def assert_splits_are_apart(catalog: Catalog, splits: NDArray[np.str_]) -> None:
+    """Look for test sources that are training sources under another name: at the same place, where places are known."""
+    ra, dec = catalog.column("ra"), catalog.column("dec")
+    is_test = splits == "test"
+    shared = near(ra[is_test], dec[is_test], ra[~is_test], dec[~is_test], SAME_PLACE_ARCSEC)
+    names = catalog.column("id_str")[is_test][shared].tolist()
+    assert not names, (
+        f"{len(names)} test sources lie within {SAME_PLACE_ARCSEC:g} arcsec of one that is not test, such as "
+        f"{names[0]}: the same source in both makes every error too small"
+    )
 
 
 def assert_labels_are_known(card: SurveyCard, catalog: Catalog, *, is_part: bool = False) -> None:

@@ -37,6 +37,7 @@ from astrofm.testing.compare import (
     assert_lies_as_the_card_says,
     assert_on_the_sky,
     assert_same_cutouts,
+    assert_splits_are_apart,
     facts_of,
     images_of,
     one_by_one,
@@ -44,6 +45,8 @@ from astrofm.testing.compare import (
 from astrofm.views.stretch import Stretch
 
 SEED = 3
+SIZE_TOLERANCE = 0.05
+"""Relative difference of two sizes on the sky that a card rounds away."""
 NUM_READ = 8
 """Rows of a real archive that are read, the first ones."""
 
@@ -94,10 +97,15 @@ class SurveyTests:
         """What the reader gives for each row."""
         return one_by_one(the_survey.cutouts(source, rows))
 
+    @property
+    def is_a_card_alone(self) -> bool:
+        """Whether no package gives the survey."""
+        return self.survey.endswith((".yaml", ".yml"))
+
     # The card
 
     def test_it_is_found_under_its_name(self, the_survey: Survey) -> None:
-        if not self.survey.endswith((".yaml", ".yml")):
+        if not self.is_a_card_alone:
             assert the_survey.name == self.survey, f"the card of {self.survey!r} calls itself {the_survey.name!r}"
             assert self.survey in plugins.surveys(), f"no installed package gives the survey {self.survey!r}"
 
@@ -111,7 +119,11 @@ class SurveyTests:
         for name in (the_survey.card.recipe, the_survey.card.quick_recipe):
             assert Recipe.find(name).is_file(), f"the recipe {name!r} of the card is no file"
 
-    def test_every_archive_has_a_licence_and_a_way_to_get_it(self, the_survey: Survey) -> None:
+    def test_the_archive_has_a_licence_and_a_way_to_get_it(self, the_survey: Survey) -> None:
+        told = "the card has no 'archive', which says where the data are and under which licence"
+        if not the_survey.card.archive and self.is_a_card_alone:
+            pytest.skip(f"{told}: give one before you share it")
+        assert the_survey.card.archive, told
         for archive in the_survey.card.archive:
             assert archive.licence, f"archive {archive.name!r} has no licence"
             assert archive.url or archive.note, f"archive {archive.name!r} says neither where it is nor how to get it"
@@ -136,6 +148,20 @@ class SurveyTests:
                 assert product.input.measured_on, f"mean and std of {name!r} do not say what they were measured on"
             stretch = product.stretch_applied
             assert not stretch or stretch in card.stretches, f"product {name!r}: the card has no stretch {stretch!r}"
+
+    def test_the_field_of_view_is_that_of_a_product(self, the_survey: Survey) -> None:
+        card = the_survey.card
+        sides = [
+            max(product.size_pix) * scale
+            for name, product in card.products.items()
+            if (scale := card.pixel_scale_of(name)) is not None
+        ]
+        wanted = card.field_of_view_arcsec.value
+        if wanted is None or not sides:
+            pytest.skip("the field of view or the pixel scale is not known")
+        nearest = min(sides, key=lambda side: abs(side - wanted))
+        told = f"a field of view of {wanted:g} arcsec, and the pixels of its products span {nearest:g}"
+        assert abs(nearest / wanted - 1.0) < SIZE_TOLERANCE, f"the card says {told}"
 
     def test_tasks_ask_what_the_labels_can_answer(self, the_survey: Survey) -> None:
         for task in the_survey.card.tasks:
@@ -165,7 +191,9 @@ class SurveyTests:
     def test_splits_are_train_val_or_test(self, the_survey: Survey, catalog: Catalog) -> None:
         if the_survey.card.splits.scheme != "published":
             return
-        found = set(assign_splits(catalog, the_survey.card.splits).tolist())
+        splits = assign_splits(catalog, the_survey.card.splits)
+        assert_splits_are_apart(catalog, splits)
+        found = set(splits.tolist())
         card = the_survey.card
         wanted = {"test"} if card.transfer is not None and card.transfer.train != card.name else {"train", "test"}
         missing = wanted - found if card.tasks else set()
@@ -302,7 +330,7 @@ class SurveyTests:
         assert_labels_are_known(the_survey.card, catalog, is_part=True)
         told = unanswered(catalog, the_survey.card)
         assert not told, "; ".join(told)
-        assign_splits(catalog, the_survey.card.splits)
+        assert_splits_are_apart(catalog, assign_splits(catalog, the_survey.card.splits))
 
     def test_cutouts_of_a_real_example_are_what_the_card_says(
         self, the_survey: Survey, real: tuple[Source, Table]

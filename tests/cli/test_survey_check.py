@@ -16,6 +16,8 @@ def test_survey_that_keeps_the_contract(astrofm, radio_card_folder):
     assert len(found) >= 20
     skipped = {name: why for name, (outcome, why) in found.items() if outcome != "passed"}
     assert skipped == {
+        "the archive has a licence and a way to get it": "the card has no 'archive', which says where the data are and "
+        "under which licence: give one before you share it",
         "votes are counts": "the card names no vote schema",
         "the stretch finds the noise that it needs": "the stretch needs none",
     }
@@ -38,8 +40,13 @@ def test_without_data_the_sentence_about_them_is_skipped_and_says_why(astrofm, r
         ({"citation": "ask us"}, "the card says whom to cite and what is hard", "the citation is no BibTeX"),
         (
             {"archive": [{"name": "images", "note": "ask us"}]},
-            "every archive has a licence and a way to get it",
+            "the archive has a licence and a way to get it",
             "archive 'images' has no licence",
+        ),
+        (
+            {"field_of_view_arcsec": 100.0},
+            "the field of view is that of a product",
+            "the card says a field of view of 100 arcsec, and the pixels of its products span 48",
         ),
         ({"recipe": "byol-quik"}, "its recipes exist", "RecipeError: no recipe named 'byol-quik'"),
         (
@@ -93,6 +100,16 @@ def test_given_labels_that_the_card_does_not_know_are_named(
     assert code == 1
     ((outcome, why),) = (said for name, said in found.items() if name.startswith(sentence))
     assert (outcome, why.partition("\n")[0]) == ("failed", reason)
+
+
+def test_a_source_in_two_splits_under_two_names_fails(astrofm, tmp_path, write_card, write_field):
+    card = write_card(tmp_path / "card.yaml")
+    for name, ra, code in (("apart", [10.0, 11.0, 12.0], 0), ("shared", [10.0, 11.0, 10.0 + 0.5 / 3600], 1)):
+        archive = write_field(tmp_path / name, ra, [0.0] * 3, ["train", "train", "test"])
+        ended, found = checks(astrofm, card, "--source", archive)
+        assert ended == code
+    (why,) = (why for outcome, why in found.values() if outcome == "failed")
+    assert why.startswith("1 test sources lie within 1 arcsec of one that is not test, such as s002: the same source")
 
 
 def test_given_ids_that_come_twice_fail(astrofm, tmp_path, write_card, write_field):
