@@ -1,18 +1,27 @@
 """The surveys with volunteers' votes: archives of Parquet shards with JPEG images and vote counts.
 
-The core reads them by the ``pictures`` section of their cards; what is left is a mock with the columns of the archive.
+The core reads them by the ``pictures`` section of their cards; what is left is a mock with the columns of the archive,
+and the form in which some campaigns were released before: pictures as files, and a table.
 """
 
 from __future__ import annotations
 
 __all__ = ["GalaxyZooVotes"]
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from astrofm.card import SurveyCard
 from astrofm.errors import RecipeError
 from astrofm.schema import VoteSchema
-from astrofm.survey import Survey
+from astrofm.survey import Source, Survey
+from astrofm_galaxyzoo.released import RELEASED, released_catalog, released_cutouts, released_files
+
+if TYPE_CHECKING:
+    from astropy.table import Table
+
+    from astrofm.data.cutouts import Cutout, CutoutBatch, Rejected
 
 
 class GalaxyZooVotes(Survey):
@@ -24,6 +33,25 @@ class GalaxyZooVotes(Survey):
         if votes is None:
             raise RecipeError(f"the card of {card.name!r} names no vote schema; set 'votes', for example gz-evo-v0.1")
         super().__init__(card, votes)
+
+    def catalog(self, source: Source) -> Table:
+        """Return the galaxies with their votes; see :class:`astrofm.survey.Survey`."""
+        if source.product_name.startswith(RELEASED):
+            return released_catalog(self.card, source)
+        return super().catalog(source)
+
+    def cutouts(self, source: Source, rows: Table) -> Iterator[Cutout | CutoutBatch | Rejected]:
+        """Decode pictures; see :class:`astrofm.survey.Survey`."""
+        if source.product_name.startswith(RELEASED):
+            yield from released_cutouts(source, rows)
+        else:
+            yield from super().cutouts(source, rows)
+
+    def files(self, source: Source, rows: Table) -> Iterable[Path]:
+        """Return what a store depends on; see :class:`astrofm.survey.Survey`."""
+        if source.product_name.startswith(RELEASED):
+            return released_files(self.card, source, rows)
+        return super().files(source, rows)
 
     def mock(self, n: int, seed: int, out: Path) -> Path:
         """Write made-up galaxies and votes as Parquet shards; see :class:`astrofm.survey.Survey`."""
