@@ -87,7 +87,10 @@ def fetch(
     wanted = [archive for archive in survey.card.archive if archive.url]
     by_hand = tuple(archive for archive in survey.card.archive if not archive.url)
     if not wanted:
-        raise FetchError(f"the archive of {survey.name!r} cannot be fetched by a program: {how_by_hand(by_hand)}")
+        raise FetchError(
+            f"the archive of {survey.name!r} cannot be fetched by a program: {how_by_hand(by_hand)}; then: astrofm "
+            f"ingest --survey {survey.name} --source FOLDER, with {what_belongs_there(survey.card)} in it"
+        )
     folder = out or home() / "archives" / survey.name
     fetched = fetch_into(folder, survey.name, wanted, listener=listener, say=say, zenodo=zenodo)
     return replace(fetched, by_hand=by_hand)
@@ -133,6 +136,16 @@ def how_by_hand(archives: Sequence[Archive]) -> str:
     """Return in words how a person gets what no program can fetch."""
     ways = [", ".join(filter(None, (one.name, one.page, one.note))) for one in archives]
     return "; ".join(ways) or "its card names none"
+
+
+def what_belongs_there(card: SurveyCard) -> str:
+    """Return in words what a survey is read from: the files of its products, and a table with its columns."""
+    patterns = " or ".join(dict.fromkeys(product.pattern for product in card.products.values()))
+    layout = card.folder or card.mosaic or card.arrays
+    if layout is None or not layout.table:
+        return patterns
+    columns = f" (columns {', '.join(layout.columns.values())})" if layout.columns else ""
+    return f"{patterns} and {layout.table}{columns}"
 
 
 def _say_nothing(sentence: str) -> None:

@@ -77,6 +77,7 @@ def test_what_is_to_be_fetched_by_hand_is_said(astrofm, web, tmp_path, write_car
     assert ended.code == 1
     said = (
         "the archive of 'test-field' cannot be fetched by a program: cutouts, https://sky.example/form, 64 pixels each"
+        "; then: astrofm ingest --survey test-field --source FOLDER, with *.fits and table.csv in it"
     )
     assert ended.sentence == said
     write_card(card, archive=[by_hand, {"name": "t.csv", "url": web.url("/t")}])
