@@ -202,7 +202,7 @@ def _compare_sizes(taken: Selection, plan: Plan) -> None:
     warnings.warn(
         f"{np.count_nonzero(smaller)} of {taken.num_cutouts} images of {plan.survey.name!r} are smaller than the "
         f"{stored[0]} x {stored[1]} pixels that are stored, typically {typical[0]} x {typical[1]}, and got a border of "
-        f"missing pixels: correct the shape of product {plan.made_from.product!r} in the card",
+        f"missing pixels: correct the shape of product {plan.made_from.product!r} in the card, or give --field-of-view",
         UserWarning,
         stacklevel=3,
     )
