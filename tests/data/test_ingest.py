@@ -350,7 +350,8 @@ def batched(survey) -> Batched:
 
 
 def test_batches_and_single_cutouts_are_taken_alike(batched, archive, tmp_path):
-    ingest(batched, archive, tmp_path / "store")
+    with pytest.warns(UserWarning, match="12 of 12 images of 'tiny' are smaller than the 24 x 24 pixels"):
+        ingest(batched, archive, tmp_path / "store")
     store = CutoutStore.open(tmp_path / "store")
     assert store.dtype == np.uint8
     np.testing.assert_array_equal(store.read(slice(None))[:, 0, 10, 10], np.arange(12))
@@ -488,9 +489,9 @@ class Handed(Batched):
     def cutouts(self, source, rows):
         numbers = np.array([int(name[1:]) for name in rows["id_str"]])
         rng = np.random.default_rng(0)
-        pixels = rng.integers(0, 250, (12, 1, 20, 20)).astype(np.uint8)
-        pixels[3], pixels[5, :, :15], pixels[9] = 7, 255, pixels[2]
-        masks = rng.random((12, 20, 20)) < 0.1
+        pixels = rng.integers(0, 250, (12, 1, 24, 24)).astype(np.uint8)
+        pixels[3], pixels[5, :, :18], pixels[9] = 7, 255, pixels[2]
+        masks = rng.random((12, 24, 24)) < 0.1
         masks[6, :8] = True
         images, masks = pixels[numbers], masks[numbers]
         for first in range(0, len(numbers), self.batch or 1):
