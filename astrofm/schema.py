@@ -12,12 +12,16 @@ from functools import cached_property
 from importlib.resources.abc import Traversable
 from itertools import pairwise
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Any, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from astrofm.errors import RecipeError, brief, in_one_line, not_yaml
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 class Question(BaseModel):
@@ -59,6 +63,8 @@ class VoteSchema(BaseModel):
                 raise ValueError(f"question {question.name!r} follows {question.asked_after!r}, which is no answer")
             if not question.name.endswith(self.campaign):
                 raise ValueError(f"question {question.name!r} does not end in {self.campaign!r}, the campaign")
+        for question in self.questions:
+            self._answers_before(question)
         return self
 
     @cached_property
@@ -81,6 +87,42 @@ class VoteSchema(BaseModel):
             KeyError: If the schema does not have it.
         """
         return {question.name: question for question in self.questions}[name]
+
+    def shares_asked(self, fractions: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+        """Return the share of the volunteers who get to each question, from the fraction that each answer has.
+
+        Who gets to a question has given every answer before it: the share is the product of their fractions. Predicted
+        fractions of a question that hardly anybody would be asked mean nothing, and are best left out.
+
+        Args:
+            fractions: Of the answers to each question, measured or predicted. Shape: (source, answer).
+
+        Returns:
+            Between 0 and 1; 1 for what everybody is asked. Shape: (source, question).
+
+        Raises:
+            ValueError: If there is not a column for each answer.
+        """
+        import numpy as np
+
+        given = np.asarray(fractions, dtype=np.float64)
+        if given.ndim != 2 or given.shape[1] != len(self.columns):
+            raise ValueError(
+                f"{self.name!r} has {len(self.columns)} answers, the fractions have the shape {given.shape}"
+            )
+        before = [[self.columns.index(answer) for answer in self._answers_before(each)] for each in self.questions]
+        return np.stack([given[:, answers].prod(axis=1) for answers in before], axis=1)
+
+    def _answers_before(self, question: Question) -> list[str]:
+        """Return the columns of the answers that lead to a question, the last one first."""
+        question_of = {column: each for each in self.questions for column in each.columns}
+        answers: list[str] = []
+        while (answer := question.asked_after) is not None:
+            if answer in answers:
+                raise ValueError(f"question {question.name!r} is asked after itself, by way of {', '.join(answers)}")
+            answers.append(answer)
+            question = question_of[answer]
+        return answers
 
     @classmethod
     def from_yaml(cls, path: Path | Traversable) -> Self:

@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import yaml
 from pydantic import ValidationError
@@ -46,6 +47,25 @@ def test_a_question_follows_an_answer_that_exists():
     orphan = [*GIVEN["questions"], {"name": "x", "answers": ["a", "b"], "asked_after": "smooth_maybe"}]
     with pytest.raises(ValidationError, match="follows 'smooth_maybe', which is no answer"):
         VoteSchema.model_validate(GIVEN | {"questions": orphan})
+
+
+def test_questions_that_lead_to_each_other_are_refused():
+    circle = [
+        {"name": "bar", "answers": ["yes", "no"], "asked_after": "arms_yes"},
+        {"name": "arms", "answers": ["yes", "no"], "asked_after": "bar_yes"},
+    ]
+    with pytest.raises(ValidationError, match="question 'bar' is asked after itself, by way of arms_yes, bar_yes"):
+        VoteSchema.model_validate(GIVEN | {"questions": circle})
+
+
+def test_the_share_that_is_asked_is_the_product_of_the_fractions_before():
+    arms = {"name": "arms", "answers": ["one", "two"], "asked_after": "bar_none"}
+    schema = VoteSchema.model_validate(GIVEN | {"questions": [arms, *GIVEN["questions"]]})  # a child may stand first
+    fractions = np.array([[0.5, 0.5, 0.2, 0.7, 0.1, 0.6, 0.4], [0.0, 1.0, 1.0, 0.0, 0.0, 0.3, 0.7]])
+    expected = [[0.7 * 0.4, 1.0, 0.7], [0.0, 1.0, 0.0]]
+    np.testing.assert_allclose(schema.shares_asked(fractions), expected, rtol=1e-15)
+    with pytest.raises(ValueError, match=r"'tiny-v1' has 7 answers, the fractions have the shape \(2, 5\)"):
+        schema.shares_asked(fractions[:, :5])
 
 
 def test_a_question_has_at_least_two_answers():

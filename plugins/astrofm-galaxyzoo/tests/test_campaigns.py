@@ -69,6 +69,24 @@ def test_a_mock_has_both_classes_of_the_first_task_and_the_votes_follow_the_tree
             np.testing.assert_array_equal(asked, catalog.column(question.asked_after))
 
 
+def test_the_tree_tells_how_many_real_volunteers_got_to_each_question(data_dir):
+    """By the fractions of the answers before it. Mergers had other answers when most of these galaxies were shown."""
+    votes = plugins.survey("gz-decals-dr5").votes
+    with (data_dir / "gz-votes" / "gz_decals_votes_1618.csv").open(encoding="utf-8", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    counts = np.array([[float(row[column.replace("-dr5", "")]) for column in votes.columns] for row in rows])
+    totals = np.stack([counts[:, answers].sum(axis=1) for answers in votes.slices], axis=1)
+    lengths = [len(question.answers) for question in votes.questions]
+    shares = votes.shares_asked(counts / np.maximum(totals, 1).repeat(lengths, axis=1))
+    names = [question.name for question in votes.questions]
+    well_known = totals[:, names.index("smooth-or-featured-dr5")] >= 20
+    assert well_known.sum() > 500
+    found = totals[well_known] / totals[well_known, :1]
+    others = [place for place, name in enumerate(names) if name != "merging-dr5"]
+    np.testing.assert_allclose(shares[well_known][:, others], found[:, others], atol=0.05)  # a few left half-way
+    assert (found[:, others].mean(axis=0) < 0.5).sum() >= 5
+
+
 @pytest.mark.parametrize("name", CAMPAIGNS)
 def test_tasks_ask_for_enough_votes_to_mean_something(name):
     tasks = plugins.survey(name).card.tasks
