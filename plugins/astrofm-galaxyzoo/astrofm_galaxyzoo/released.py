@@ -7,14 +7,14 @@ their own leads to, beside the votes of Hart et al. 2016 (https://data.galaxyzoo
 
 from __future__ import annotations
 
-__all__ = ["RELEASED", "released_catalog", "released_cutouts", "released_files"]
+__all__ = ["released_catalog", "released_cutouts", "released_files"]
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+from astropy.table import Table
 
 from astrofm.card import SurveyCard
 from astrofm.data.cutouts import Cutout, CutoutBatch, Rejected
@@ -25,12 +25,6 @@ from astrofm.data.splits import split_of
 from astrofm.errors import DataError
 from astrofm.forms import FolderLayout
 from astrofm.survey import Source
-
-if TYPE_CHECKING:
-    from astropy.table import Table
-
-RELEASED = "released"
-"""Name of the product on the cards."""
 
 TEST_FRACTION = 0.2
 """Of the galaxies, drawn by a hash of the id: the releases have no splits."""
@@ -128,8 +122,6 @@ def _read_decals(folder: Path, path: Path) -> Table:
 
 def _read_gz2(folder: Path, path: Path) -> Table:
     """Name the votes as the schema does, and find the number of each galaxy's picture."""
-    from astropy.table import Table
-
     table = contract_table(path.name, {"id_str": "dr7objid"}, folder)
     counts = {
         f"{question}-gz2_{answer}": f"{task}_{theirs}_count"

@@ -16,7 +16,6 @@ from astrofm.card import SurveyCard
 from astrofm.errors import RecipeError
 from astrofm.schema import VoteSchema
 from astrofm.survey import Source, Survey
-from astrofm_galaxyzoo.released import RELEASED, released_catalog, released_cutouts, released_files
 
 if TYPE_CHECKING:
     from astropy.table import Table
@@ -36,20 +35,26 @@ class GalaxyZooVotes(Survey):
 
     def catalog(self, source: Source) -> Table:
         """Return the galaxies with their votes; see :class:`astrofm.survey.Survey`."""
-        if source.product_name.startswith(RELEASED):
+        if _is_released(source):
+            from astrofm_galaxyzoo.released import released_catalog
+
             return released_catalog(self.card, source)
         return super().catalog(source)
 
     def cutouts(self, source: Source, rows: Table) -> Iterator[Cutout | CutoutBatch | Rejected]:
         """Decode pictures; see :class:`astrofm.survey.Survey`."""
-        if source.product_name.startswith(RELEASED):
+        if _is_released(source):
+            from astrofm_galaxyzoo.released import released_cutouts
+
             yield from released_cutouts(source, rows)
         else:
             yield from super().cutouts(source, rows)
 
     def files(self, source: Source, rows: Table) -> Iterable[Path]:
         """Return what a store depends on; see :class:`astrofm.survey.Survey`."""
-        if source.product_name.startswith(RELEASED):
+        if _is_released(source):
+            from astrofm_galaxyzoo.released import released_files
+
             return released_files(self.card, source, rows)
         return super().files(source, rows)
 
@@ -58,3 +63,8 @@ class GalaxyZooVotes(Survey):
         from astrofm_galaxyzoo.mock import write_mock
 
         return write_mock(self.name, self.votes, n, seed, out)
+
+
+def _is_released(source: Source) -> bool:
+    """Whether the folder has the pictures and tables as their authors released them, by the product of the card."""
+    return source.product_name.startswith("released")
