@@ -199,6 +199,7 @@ def show_report(report: Mapping[str, Any]) -> None:
         f"{report['labels']} labels, {report['seeds']} seeds, {report['rows'][0]['n_test']} test objects"
         f"{of_orientations(report)}"
     )
+    rows.append([f"always {report['commonest_class']}", "-", percent(report["commonest_class_error"]), *["-"] * 3])
     table(title, ("mode", "weights", "error", "95% interval", "difference to random", "95% interval"), rows)
 
 

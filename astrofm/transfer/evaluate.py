@@ -93,6 +93,7 @@ def transfer(
     draws = [draw_labels(train.labels, num_labels, seed, of=pool) for seed in range(seeds)]
     wrong = _errors(bench, arms, modes, draws, listener)
     rows = [_row(arm.init, mode, wrong) for mode in modes for arm in arms]
+    commonest = int(np.bincount(train.labels).argmax())
     return TransferReport(
         survey=test_store.card.name,
         train_survey=train_store.card.name,
@@ -106,6 +107,8 @@ def transfer(
         mock=train_store.is_mock or test_store.is_mock or (model is not None and model.card.is_mock),
         overrides=overrides,
         left_out=left_out,
+        commonest_class=tuple(train_task.classes)[commonest],
+        commonest_class_error=float((test.labels != commonest).mean()),
         rows=tuple(rows),
     )
 

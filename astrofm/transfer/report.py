@@ -56,6 +56,10 @@ class TransferReport:
     """What was accepted against the input contract, and by whom."""
     left_out: int
     """Training rows of another survey that were left out because a test source lies at the same place."""
+    commonest_class: str
+    """Of the training rows that labels are drawn from."""
+    commonest_class_error: float
+    """Test error of whoever always answers with that class: what must be undercut to have learnt anything."""
     rows: tuple[TransferRow, ...] = field(default=())
 
     def to_json(self) -> dict[str, Any]:

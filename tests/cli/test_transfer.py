@@ -67,6 +67,13 @@ def test_with_a_model_a_random_row_stands_beside_each(astrofm, words, run):
         assert (row["difference_to_random"] is None) == (row["init"] == "random")
 
 
+def test_the_table_ends_with_the_error_of_one_answer_for_all(astrofm, words, run):
+    ended = astrofm(*words, *QUICK, "--model", run)
+    last = [line for line in ended.stdout.splitlines() if "│" in line][-1]
+    cells = [cell.strip() for cell in last.strip("│").split("│")]
+    assert cells in (["always one", "-", "50.00%", "-", "-", "-"], ["always two", "-", "50.00%", "-", "-", "-"])
+
+
 def test_the_newest_finished_run_is_taken_and_named_first(astrofm, words, run):
     shutil.copytree(run, home() / "runs" / "kept")
     unfinished = shutil.copytree(run, home() / "runs" / "stopped")

@@ -63,7 +63,8 @@ def report(runs, galaxies):
 
 def test_json_has_the_keys_of_the_design(report):
     document = json.loads(json.dumps(report.to_json()))
-    assert document.keys() == KEYS | {"classes", "model_step", "orientations", "overrides", "left_out"}
+    others = {"classes", "model_step", "orientations", "overrides", "left_out", "commonest_class"}
+    assert document.keys() == KEYS | others | {"commonest_class_error"}
     assert all(row.keys() == ROW_KEYS | {"errors"} for row in document["rows"])
     assert (document["survey"], document["train_survey"], document["task"]) == (
         "gz-evo",
@@ -87,6 +88,16 @@ def test_each_mode_has_a_row_from_random_weights_beside_the_pretrained_one(repor
         assert row.error_mean == pytest.approx(np.mean(row.errors))
         assert len(row.errors) == 2
         assert 0 <= row.error_ci95[0] <= row.error_mean <= row.error_ci95[1] <= 1
+
+
+def test_the_error_of_one_answer_for_all_stands_beside(report, galaxies):
+    task = galaxies.card.tasks[0]
+    train, test = labelled_data(galaxies, galaxies, task, task)
+    counts = np.bincount(train.labels)
+    assert counts[list(task.classes).index(report.commonest_class)] == counts.max()
+    expected = np.mean(test.labels != list(task.classes).index(report.commonest_class))
+    assert report.commonest_class_error == pytest.approx(expected)
+    assert 0 < report.commonest_class_error < 1
 
 
 def test_same_call_gives_the_same_report(report, runs, galaxies):
