@@ -11,6 +11,7 @@ __all__ = ["CONTRACT_COLUMNS", "Catalog", "checked_ids", "healpix_29", "sky_posi
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -186,7 +187,7 @@ def _to_arrow(name: str, column: Column) -> pa.Array:
     if not hasattr(column, "dtype"):
         raise DataError(f"column {name!r} holds {type(column).__name__} objects; give numbers or text")
     mask = np.asarray(getattr(column, "mask", np.zeros(1, dtype=bool)))
-    values = np.ma.getdata(np.ma.asarray(getattr(column, "value", column)))
+    values, mask = _without_objects(np.ma.getdata(np.ma.asarray(getattr(column, "value", column))), mask)
     unit = getattr(column, "unit", None)
     if name in UNITS:
         values = _in_unit(name, values, unit, mask)
@@ -200,6 +201,20 @@ def _to_arrow(name: str, column: Column) -> pa.Array:
     if native.dtype.kind in "cV":
         raise DataError(f"column {name!r} holds values of type {native.dtype}; give numbers or text")
     return pa.array(native, mask=np.broadcast_to(mask, native.shape) if native.dtype.kind in "iubmM" else None)
+
+
+def _without_objects(values: NDArray[Any], mask: NDArray[np.bool_]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """Return Python objects with None and NaN masked, as numbers where all others are numbers."""
+    if values.dtype.kind != "O" or values.ndim != 1:
+        return values, mask
+    is_none = np.array([value is None or (isinstance(value, float) and value != value) for value in values], dtype=bool)
+    mask = mask | is_none
+    given = values[~mask]
+    if not len(given) or not all(isinstance(value, Real) and not isinstance(value, bool) for value in given):
+        return values, mask
+    numbers = np.zeros(len(values), dtype=np.result_type(*map(type, given)))
+    numbers[~mask] = given
+    return numbers, mask
 
 
 def _in_unit(name: str, values: NDArray[Any], unit: UnitBase | None, mask: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -234,10 +249,11 @@ def checked_ids(column: Column) -> NDArray[np.str_]:
 
 
 def _ids(column: Column) -> pa.StringArray:
-    values = np.ma.getdata(np.ma.asarray(column))
+    given = np.ma.asarray(column)
+    values, mask = _without_objects(np.ma.getdata(given), np.ma.getmaskarray(given))
     if values.dtype.kind == "f" and len(values):
         raise DataError("the ids are floating-point numbers, which lose digits: give them as text or integers")
-    ids = text_to_arrow(values, np.ma.getmaskarray(np.ma.asarray(column)), str.strip)
+    ids = text_to_arrow(values, mask, str.strip)
     empty = pc.index(ids, "").as_py()
     if empty >= 0:
         raise DataError(f"row {empty} of the catalogue has no id")

@@ -187,6 +187,24 @@ def test_masked_entries_stay_missing_and_integers_come_back_when_they_are_left_o
     assert catalog.take([0]).column("label").dtype == np.int64
 
 
+@pytest.mark.parametrize("nothing", [None, float("nan")])
+def test_objects_of_python_are_missing_where_they_are_none_or_not_a_number(nothing):
+    columns = {
+        "ra": np.array([nothing, 2.5], dtype=object),
+        "label": np.array([nothing, 7], dtype=object),
+        "label_name": np.array(["spiral", nothing], dtype=object),
+        "flagged": np.array([True, False], dtype=object),
+    }
+    catalog = Catalog.from_astropy(Table({"id_str": ["a", "b"], "dec": [np.nan, 1.0]} | columns))
+    np.testing.assert_array_equal(catalog.column("ra"), [np.nan, 2.5])
+    np.testing.assert_array_equal(catalog.column("label"), [np.nan, 7])
+    assert catalog.take([1]).column("label").dtype == np.int64
+    assert catalog.column("label_name").tolist() == ["spiral", ""]
+    assert catalog.column("flagged").tolist() == ["True", "False"]
+    with pytest.raises(DataError, match="row 0 of the catalogue has no id"):
+        Catalog.from_astropy(Table({"id_str": np.array([nothing, "b"], dtype=object), "ra": [1.0, 2.0], "dec": [0, 1]}))
+
+
 def test_writing_then_reading_gives_the_same_catalogue(tmp_path):
     catalog = Catalog.from_astropy(table(z_pdf=[[0.1, 0.9], [0.5, 0.5]], label=MaskedColumn([1, 2], mask=[0, 1])))
     catalog.write(tmp_path / "catalog.parquet")
