@@ -33,15 +33,23 @@ def show_store(info: Mapping[str, Any]) -> None:
 
 
 @app.command("info")
-def info(path: StorePath, as_json: AsJson = False) -> None:
+def info(
+    path: StorePath,
+    rejected: Annotated[bool, typer.Option("--rejected", help="List each row that was not taken, and why.")] = False,
+    as_json: AsJson = False,
+) -> None:
     """Say what a store holds and what was rejected."""
-    from astrofm.data.store import store_info
+    from astrofm.data.store import read_rejected, store_info
 
     found = store_info(path)
+    left_out = read_rejected(path).to_pylist() if rejected else []
     if as_json:
-        emit(found)
-    else:
-        show_store(found)
+        emit(found | ({"rejected_rows": left_out} if rejected else {}))
+        return
+    show_store(found)
+    if rejected:
+        rows = [[row["id_str"], row["file"], row["reason"], row["detail"]] for row in left_out]
+        table(f"not taken: {len(rows)}", ("id", "file", "reason", "what was found"), rows)
 
 
 @app.command("verify")

@@ -13,7 +13,6 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Sequence
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +28,8 @@ from astrofm.data.making.plan import Plan, check_same
 from astrofm.data.making.shard_job import write_shards
 from astrofm.data.making.workers import Workers
 from astrofm.data.manifest import MANIFEST, MadeFrom, Manifest, MergedPart, Piece, SourceFile, software_versions
-from astrofm.data.store import CutoutStore, is_store, read_manifest, store_info, verify
-from astrofm.data.store_files import is_url, read_bytes
+from astrofm.data.store import CutoutStore, is_store, read_manifest, read_rejected, store_info, verify
+from astrofm.data.store_files import is_url
 from astrofm.errors import StoreError, UsageError
 
 Listener = Callable[[int, int, str], None]
@@ -202,5 +201,5 @@ def _assemble(
 
 
 def _write_rejected(parts: Sequence[CutoutStore], path: Path) -> None:
-    tables = [pq.read_table(BytesIO(read_bytes(part.path, "rejected.parquet"))) for part in parts]
+    tables = [read_rejected(part.path) for part in parts]
     pq.write_table(pa.concat_tables(tables).combine_chunks(), path, compression="zstd")

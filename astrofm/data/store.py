@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["CutoutStore", "Damage", "is_store", "read_manifest", "store_info", "verify"]
+__all__ = ["CutoutStore", "Damage", "is_store", "read_manifest", "read_rejected", "store_info", "verify"]
 
 import json
 from collections.abc import Iterator, Sequence
@@ -27,6 +27,7 @@ from astrofm.errors import StoreError, one_of
 from astrofm.schema import VoteSchema
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     import zarr
 
 Rows = slice | Sequence[int] | NDArray[np.integer[Any]] | NDArray[np.bool_]
@@ -106,15 +107,7 @@ class CutoutStore:
     @cached_property
     def catalog(self) -> Catalog:
         """The catalogue, read when it is first used."""
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        try:
-            return Catalog(pq.read_table(BytesIO(read_bytes(self.path, "catalog.parquet"))))
-        except (FileNotFoundError, pa.ArrowInvalid) as error:
-            raise StoreError(
-                f"catalog.parquet of {self.path} is missing or damaged: 'astrofm store repair' mends it"
-            ) from error
+        return Catalog(_read_table(self.path, "catalog.parquet"))
 
     def __len__(self) -> int:
         return self.manifest.num_cutouts
@@ -264,6 +257,25 @@ def store_info(path: Path | str) -> dict[str, Any]:
         "rejected": manifest.rejected,
         "bytes": sum(piece.size_bytes for piece in manifest.pieces) + len(manifest.to_bytes()),
     }
+
+
+def read_rejected(path: Path | str) -> pa.Table:
+    """Return the rows of the archive's catalogue that were not taken: ``id_str``, ``file``, ``reason``, ``detail``.
+
+    Raises:
+        StoreError: If the file is missing or damaged.
+    """
+    return _read_table(path, "rejected.parquet")
+
+
+def _read_table(path: Path | str, file: str) -> pa.Table:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return pq.read_table(BytesIO(read_bytes(path, file)))
+    except (FileNotFoundError, pa.ArrowInvalid) as error:
+        raise StoreError(f"{file} of {path} is missing or damaged: 'astrofm store repair' mends it") from error
 
 
 def is_store(path: Path) -> bool:

@@ -9,14 +9,13 @@ __all__ = ["ingest_report", "write_ingest_report"]
 
 from collections import Counter
 from importlib.metadata import version
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 
 from astrofm.data.splits import SPLITS
-from astrofm.data.store import CutoutStore, store_info
-from astrofm.data.store_files import is_url, read_bytes
+from astrofm.data.store import CutoutStore, read_rejected, store_info
+from astrofm.data.store_files import is_url
 from astrofm.errors import StoreError
 from astrofm.report.contact_sheet import Sample, contact_sheet, label_texts
 from astrofm.report.distributions import histogram_svg, sky_svg
@@ -118,15 +117,13 @@ def _counts(store: CutoutStore) -> str:
 def _rejected(store: CutoutStore) -> str:
     if not store.manifest.rejected:
         return paragraph("Every row of the catalogue was taken.")
-    import pyarrow.parquet as pq
-
-    entries = pq.read_table(BytesIO(read_bytes(store.path, "rejected.parquet"))).to_pylist()
+    entries = read_rejected(store.path).to_pylist()
     examples = {entry["reason"]: entry for entry in reversed(entries)}
     rows = [
         (reason, f"{count:,}", _example(examples[reason]))
         for reason, count in sorted(store.manifest.rejected.items(), key=lambda entry: (-entry[1], entry[0]))
     ]
-    told = "A rejected row has no pixels here; its id, file and reason are in rejected.parquet of the store."
+    told = "A rejected row has no pixels here; astrofm store info STORE --rejected lists them all."
     return table(("reason", "rows", "first of them"), rows) + paragraph(told)
 
 

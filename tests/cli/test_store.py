@@ -33,6 +33,22 @@ def test_info_says_what_is_in_a_store(astrofm, radio_store):
     assert "36 x 1 x 16 x 16" in table
 
 
+def test_what_was_not_taken_is_listed_with_its_reason(astrofm, radio_card_folder, write_field, tmp_path):
+    card, archive = radio_card_folder / "card.yaml", write_field(tmp_path / "a", [1.0, 2.0], [0.0] * 2, ["train"] * 2)
+    (archive / "s001.fits").write_bytes((archive / "s001.fits").read_bytes()[:3000])
+    assert astrofm("ingest", "--survey", card, "--source", archive, "--out", tmp_path / "a.zarr").code == 0
+    info = json.loads(astrofm("store", "info", tmp_path / "a.zarr", "--rejected", "--json").stdout)
+    (row,) = info["rejected_rows"]
+    assert (row["id_str"], row["file"], row["reason"]) == ("s001", "s001.fits", "truncated file")
+    assert row["detail"]
+    said = astrofm("store", "info", tmp_path / "a.zarr", "--rejected").stdout
+    assert "not taken: 1" in said
+    assert "truncated file" in said.partition("not taken")[2]
+    (tmp_path / "a.zarr" / "rejected.parquet").write_bytes(b"PAR1")
+    ended = astrofm("store", "info", tmp_path / "a.zarr", "--rejected")
+    assert "rejected.parquet of" in ended.sentence
+
+
 def test_a_whole_store_is_verified(astrofm, radio_store):
     ended = astrofm("store", "verify", radio_store)
     assert (ended.code, ended.stderr) == (0, "every hash is right\n")
