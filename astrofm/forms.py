@@ -37,7 +37,7 @@ class FolderLayout(_Frozen):
     """A folder of images and a table: all that a survey without code needs."""
 
     images: str = ""
-    """Pattern of the image files, or their name with ``{id_str}`` where the id stands; empty: that of the product."""
+    """Pattern of the image files, in which ``{id_str}`` may stand for the id of a row; empty: that of the product."""
     table: str
     """Name of the table in the folder (CSV, ECSV, FITS, VOTable or Parquet)."""
     columns: dict[str, str] = {}
@@ -51,6 +51,9 @@ class FolderLayout(_Frozen):
         without = [template for template in self.bands.values() if ID not in template]
         if without:
             raise ValueError(f"the file of a band has {ID} where the id of its row stands; {without[0]!r} has not")
+        wild = [template for template in self.bands.values() if "*" in template or "?" in template]
+        if wild:
+            raise ValueError(f"the file of a band is named in full, but for {ID}; {wild[0]!r} is a pattern")
         if self.bands and (self.images or "file_loc" in self.columns):
             raise ValueError("'bands' names the files of each row: give neither 'images' nor 'file_loc' beside it")
         return self

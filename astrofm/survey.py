@@ -93,7 +93,7 @@ def _instead(path: Path) -> str:
         return ""
     endings = Counter("folder" if inside.is_dir() else f"*{inside.suffix}" for inside in path.iterdir())
     found = ", ".join(f"{count} {ending}" for ending, count in endings.most_common(4))
-    return f", found {found or 'nothing'}"
+    return f", found {found or 'nothing'}" + ("; '*/' before a pattern looks into folders" if endings["folder"] else "")
 
 
 def _holds(path: Path, pattern: str) -> bool:

@@ -146,7 +146,7 @@ def test_a_source_that_is_missing_or_of_another_kind_is_one_sentence(card, tmp_p
     for name in ("a.fit", "b.fit", "inside/c.fits"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
-    with pytest.raises(DataError, match=r"found 2 \*\.fit, 1 folder$"):
+    with pytest.raises(DataError, match=r"found 2 \*\.fit, 1 folder; '\*/' before a pattern looks into folders$"):
         find_source(card, tmp_path)
     (tmp_path / "a.fits").touch()
     assert find_source(card, Path(tmp_path), "fits").product_name == "fits"

@@ -1,3 +1,4 @@
+import gzip
 import json
 from pathlib import PurePosixPath
 
@@ -472,3 +473,47 @@ def test_file_names_may_be_made_of_the_id(tmp_path):
     assert found["mock-000003"] == "missing file"
     assert found["stray"] == "no row in the table"
     assert sum(isinstance(cutout, Cutout) for cutout in cutouts) == 3
+
+
+def named_card(images):
+    """Return the card of a folder whose images are called so."""
+    given = yaml.safe_load(RADIO)
+    product = given["products"]["fits"] | {"pattern": "**/*.fits"}
+    return card(products={"fits": product}, folder=given["folder"] | {"images": images})
+
+
+def test_the_id_may_stand_in_a_name_with_asterisks(own_copy):
+    for number, path in enumerate(sorted(own_copy.glob("*.fits"))):
+        field = own_copy / f"field-{number % 2}"
+        field.mkdir(exist_ok=True)
+        path.rename(field / f"{path.stem}.I.v{number}.fits")
+    survey_card = named_card("*/{id_str}.I.v?.fits")
+    table, cutouts = read(survey_card, own_copy)
+    assert table["rejected"].tolist() == [""] * 5
+    assert table["file_loc"].tolist()[:2] == ["field-0/mock-000000.I.v0.fits", "field-1/mock-000001.I.v1.fits"]
+    assert sum(isinstance(cutout, Cutout) for cutout in cutouts) == 5
+    (own_copy / "field-1" / "mock-000000.I.v9.fits").write_bytes(b"")
+    with pytest.raises(DataError, match=r"both 'field-0/mock-000000.I.v0.fits' and 'field-1/mock-000000.I.v9.fits'"):
+        read(survey_card, own_copy)
+
+
+def test_the_mock_of_a_name_with_asterisks_is_read_back(tmp_path):
+    survey_card = named_card("*/{id_str}_*.fits")
+    table, _ = read(survey_card, folder_mock(survey_card, 3, 0, tmp_path))
+    assert table["file_loc"].tolist()[0] == "mock/mock-000000_mock.fits"
+    assert table["rejected"].tolist() == [""] * 3
+
+
+def test_files_of_the_id_that_the_pattern_leaves_out_are_told(own_copy):
+    with gzip.open(own_copy / "mock-000001.fits.gz", "wb") as packed:
+        packed.write((own_copy / "mock-000001.fits").read_bytes())
+    (own_copy / "mock-000001.fits").unlink()
+    told = r"1 rows of 'table.csv' have no image that matches '\*.fits', but 1 files have their names, such as "
+    with pytest.warns(UserWarning, match=told + "mock-000001.fits.gz: let the pattern of the card match them too"):
+        table, _ = read(card(), own_copy)
+    assert table["rejected"].tolist().count("missing file") == 1
+
+
+def test_the_file_of_a_band_is_no_pattern():
+    with pytest.raises(ValidationError, match=r"named in full, but for {id_str}; 'g/\*_{id_str}.fits' is a"):
+        FolderLayout(table="table.csv", bands={"g": "g/*_{id_str}.fits"})

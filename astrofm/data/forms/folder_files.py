@@ -7,7 +7,8 @@ __all__ = ["NO_FILE", "NO_ROW", "band_files", "join"]
 import fnmatch
 import os
 import re
-from collections.abc import Sequence
+import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -20,6 +21,7 @@ from astrofm.errors import DataError
 from astrofm.forms import ID, FolderLayout
 
 NO_FILE, NO_ROW = "missing file", "no row in the table"
+_WILD = re.compile(r"(\*\*/|\*|\?)")
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,7 @@ def join(table: Table, folder: Path, layout: FolderLayout, pattern: str) -> Tabl
             f"matching {' and '.join(map(repr, layout.bands.values())) or repr(pattern)} such as "
             f"{', '.join(list(joined.rowless)[:3]) or '(none)'}; " + _way_to_join(table, layout)
         )
+    _tell_of_other_names(table, joined, folder, layout, pattern)
     table["file_loc"], table["rejected"] = joined.file_loc, joined.rejected
     if not joined.rowless:
         return table
@@ -64,9 +67,26 @@ def join(table: Table, folder: Path, layout: FolderLayout, pattern: str) -> Tabl
     return vstack([table, rowless], join_type="outer", metadata_conflicts="silent")
 
 
+def _tell_of_other_names(table: Table, joined: _Joined, folder: Path, layout: FolderLayout, pattern: str) -> None:
+    """Warn if files of rows that have none are there under the id, but do not match the pattern."""
+    without = set(np.array(_ids(table))[joined.rejected == NO_FILE].tolist())
+    if not without or layout.bands or ID in pattern or "file_loc" in table.colnames:
+        return
+    others = sorted(path for path in folder.rglob("*") if stem_of(path.name) in without and path.is_file())
+    if others:
+        warnings.warn(
+            f"{len(without)} rows of {layout.table!r} have no image that matches {pattern!r}, but {len(others)} files "
+            f"have their names, such as {others[0].relative_to(folder)}: let the pattern of the card match them too",
+            UserWarning,
+            stacklevel=2,
+        )
+
+
 def _way_to_join(table: Table, layout: FolderLayout) -> str:
-    if layout.bands or ID in layout.images:
+    if layout.bands:
         return f"{ID} stands for the id of the row"
+    if ID in layout.images:
+        return f"{ID} stands for the id of the row and * for any part of a name, or of a folder's"
     if "file_loc" not in table.colnames:
         return "join them with a file_loc column"
     located = [name for name in _located(table) if name][:1]
@@ -82,7 +102,8 @@ def _join_images(table: Table, folder: Path, layout: FolderLayout, pattern: str)
     """Join by the ``file_loc`` column, or without one by the id, which then is the name of the file."""
     if ID in pattern:
         id_of = {name: id_str for id_str, name in _of_template(folder, pattern) if name != layout.table}
-        known, wanted = set(id_of), [_inside(pattern.replace(ID, id_str)) for id_str in _ids(table)]
+        wanted = _named(_ids(table), id_of) if _WILD.search(pattern) else _templated(_ids(table), pattern)
+        known = set(id_of)
     else:
         names = [name for name in _matching(folder, pattern) if name != layout.table]
         known = set(names)
@@ -115,11 +136,15 @@ def _missing_band(folder: Path, layout: FolderLayout, files: Sequence[str]) -> s
 
 
 def _of_template(folder: Path, template: str) -> list[tuple[str, str]]:
-    """Return the id and name of each file that a band could have."""
-    before, *after = (re.escape(part) for part in template.split(ID))
+    """Return the id and name of each file that is named so; ``*`` and ``?`` stand for what they do in a pattern."""
+    before, *after = ("".join(map(_as_regex, _WILD.split(part))) for part in template.split(ID))
     of_name = re.compile(before + "([^/]+)" + r"\1".join(after))
-    glob = "*".join(re.sub(r"([*?[])", r"[\1]", part) for part in template.split(ID))
+    glob = template.replace("[", "[[]").replace(ID, "*")
     return [(match[1], name) for name in _matching(folder, glob) if (match := of_name.fullmatch(name))]
+
+
+def _as_regex(part: str) -> str:
+    return {"**/": "(?:.*/)?", "*": "[^/]*", "?": "[^/]"}.get(part) or re.escape(part)
 
 
 def _matching(folder: Path, pattern: str) -> list[str]:
@@ -142,16 +167,26 @@ def _located(table: Table) -> list[str]:
     return ["" if gone else _inside(str(name).strip()) for gone, name in locations]
 
 
+def _templated(ids: Sequence[str], template: str) -> list[str]:
+    """Return the file that each id would have; an id with a slash in it leads into a folder."""
+    return [_inside(template.replace(ID, id_str)) for id_str in ids]
+
+
+def _named(ids: Sequence[str], id_of: Mapping[str, str]) -> list[str]:
+    """Return the file of each id, empty where there is none."""
+    known, file_of = set(ids), dict[str, str]()
+    for name, id_str in id_of.items():
+        if id_str in file_of and id_str in known:
+            raise DataError(
+                f"both {file_of[id_str]!r} and {name!r} could be {id_str!r}; say which in a file_loc column"
+            )
+        file_of[id_str] = name
+    return [file_of.get(id_str, "") for id_str in ids]
+
+
 def _by_stem(ids: Sequence[str], names: Sequence[str]) -> list[str]:
-    """Return the file with the name of each id, empty where there is none."""
-    of_stem: dict[str, str] = {}
-    known = set(ids)
-    for name in names:
-        stem = stem_of(name)
-        if stem in of_stem and stem in known:
-            raise DataError(f"both {of_stem[stem]!r} and {name!r} could be {stem!r}; say which in a file_loc column")
-        of_stem[stem] = name
-    return [of_stem.get(id_str, "") for id_str in ids]
+    """Return the file whose name without its ending is the id, empty where there is none."""
+    return _named(ids, {name: stem_of(name) for name in names})
 
 
 def _called(names: Sequence[str], ids: Sequence[str]) -> dict[str, str]:

@@ -43,9 +43,8 @@ def _files_of(layout: FolderLayout, product: Product, id_str: str) -> list[str]:
     """Return the files of an object, relative to the folder: one, or one for each band."""
     if layout.bands:
         return band_files(layout, id_str)
-    if ID in layout.images:
-        return [layout.images.replace(ID, id_str)]
-    return [str(mock_file_name(layout.images or product.pattern, id_str))]
+    pattern = layout.images or product.pattern
+    return [str(mock_file_name(pattern.replace(ID, id_str), "mock" if ID in pattern else id_str))]
 
 
 def _write_image(
