@@ -101,7 +101,11 @@ def check(
     if as_json:
         emit({"survey": name, "is_kept": not failed, "checks": [asdict(found) for found in checks]})
     else:
-        rows = [[found.sentence, found.outcome, found.reason] for found in checks]
+        first = {found.reason: number for number, found in reversed(list(enumerate(checks))) if found.reason}
+        rows = [
+            [found.sentence, found.outcome, found.reason if first.get(found.reason, number) == number else "as above"]
+            for number, found in enumerate(checks)
+        ]
         table(f"the contract of {name}", ("what must be true", "is it", "what was found"), rows)
         note(f"{len(failed)} of {len(checks)} are not true" if failed else "the contract is kept")
     if failed:

@@ -12,11 +12,13 @@ __all__ = [
     "facts_of",
     "images_of",
     "one_by_one",
+    "results_of",
 ]
 
 from collections.abc import Iterable
 
 import numpy as np
+from astropy.table import Table
 from astropy.wcs.utils import proj_plane_pixel_scales
 from numpy.typing import NDArray
 
@@ -25,6 +27,7 @@ from astrofm.data.catalog import Catalog
 from astrofm.data.crossmatch import near
 from astrofm.data.cutouts import Cutout, CutoutBatch, Rejected
 from astrofm.data.units import unit_factor
+from astrofm.survey import Source, Survey
 
 SAME_PLACE_ARCSEC = 1.0
 """Distance within which two rows are one source."""
@@ -33,6 +36,19 @@ SAME_PLACE_ARCSEC = 1.0
 def facts_of(card: SurveyCard) -> list[tuple[str, Fact[object]]]:
     """Return the facts of a card with their names."""
     return [(name, value) for name, value in card if isinstance(value, Fact)]
+
+
+def results_of(survey: Survey, source: Source, rows: Table) -> list[Cutout | Rejected]:
+    """Return what a survey's reader yields for some rows of its catalogue, one for each.
+
+    Raises:
+        AssertionError: If there are more or fewer.
+    """
+    results = one_by_one(survey.cutouts(source, rows))
+    assert len(results) == len(rows), (
+        f"the reader gives {len(results)} results for {len(rows)} rows: give a Cutout for each, or a Rejected"
+    )
+    return results
 
 
 def one_by_one(found: Iterable[Cutout | CutoutBatch | Rejected]) -> list[Cutout | Rejected]:
@@ -110,13 +126,14 @@ def assert_fits_product(product: Product, cutout: Cutout) -> None:
 
 
 def assert_lies_as_the_card_says(
-    card: SurveyCard, pixel_scale_arcsec: float | None, cutout: Cutout, ra: float, dec: float
+    card: SurveyCard, pixel_scale_arcsec: float | None, name: str, cutout: Cutout, ra: float, dec: float
 ) -> None:
     """Compare orientation, scale and place of a cutout that has a WCS with the card and the catalogue.
 
     Args:
         card: Says how it is turned.
         pixel_scale_arcsec: Of the product; None where it varies or is unknown.
+        name: Id of its row.
         cutout: With or without a WCS.
         ra: Of its row, in degrees; NaN where unknown.
         dec: Likewise.
@@ -129,12 +146,16 @@ def assert_lies_as_the_card_says(
     if card.orientation.startswith("North up, East left"):
         above = cutout.wcs.pixel_to_world(nx // 2, ny // 2 + 1)
         left = cutout.wcs.pixel_to_world(nx // 2 - 1, ny // 2)
-        assert np.cos(centre.position_angle(above).rad) > 0.99, "y does not increase to the North"
-        assert np.sin(centre.position_angle(left).rad) > 0.99, "x does not decrease to the East"
+        angle = centre.position_angle(above)
+        assert np.cos(angle.rad) > 0.99, (
+            f"the y axis of {name} points {angle.wrap_at('180d').deg:.0f} degrees from North through East, where the "
+            "card says North up: say in its 'orientation' how the images lie, for example 'as observed'"
+        )
+        assert np.sin(centre.position_angle(left).rad) > 0.99, f"x of {name} does not decrease to the East"
     if pixel_scale_arcsec is not None:
         assert np.allclose(found, pixel_scale_arcsec, rtol=0.01), (
-            f"pixels are {found[0]:.4g} arcsec wide, not {pixel_scale_arcsec:g} as the card says"
+            f"pixels of {name} are {found[0]:.4g} arcsec wide, not {pixel_scale_arcsec:g} as the card says"
         )
     if np.isfinite(ra):
         offset_arcsec = centre.separation(type(centre)(ra, dec, unit="deg")).arcsec
-        assert offset_arcsec < 0.25 * found[0] * nx, "the catalogue position is not near the middle"
+        assert offset_arcsec < 0.25 * found[0] * nx, f"the catalogue position of {name} is not near the middle"

@@ -1,6 +1,11 @@
 import json
 
+import numpy as np
 import pytest
+from astropy.io import fits
+
+from astrofm.survey import Survey
+from astrofm.testing.check import check_survey
 
 
 def checks(astrofm, *words):
@@ -100,6 +105,40 @@ def test_given_labels_that_the_card_does_not_know_are_named(
     assert code == 1
     ((outcome, why),) = (said for name, said in found.items() if name.startswith(sentence))
     assert (outcome, why.partition("\n")[0]) == ("failed", reason)
+
+
+def test_an_image_that_is_turned_is_named_with_its_angle(astrofm, tmp_path, write_card, write_field):
+    archive = write_field(tmp_path / "archive", [10.0, 11.0], [0.0] * 2, ["train", "test"])
+    turned = np.radians(30.0)
+    with fits.open(archive / "s001.fits", mode="update") as hdus:
+        hdus[0].header.update(CTYPE1="RA---TAN", CTYPE2="DEC--TAN", CRVAL1=11.0, CRVAL2=0.0, CRPIX1=8.5, CRPIX2=8.5)
+        scale = 3.0 / 3600
+        hdus[0].header.update(CD1_1=-scale * np.cos(turned), CD1_2=scale * np.sin(turned))
+        hdus[0].header.update(CD2_1=scale * np.sin(turned), CD2_2=scale * np.cos(turned))
+    code, found = checks(astrofm, write_card(tmp_path / "card.yaml"), "--source", archive)
+    (why,) = (why for outcome, why in found.values() if outcome == "failed")
+    assert why.startswith("the y axis of s001 points 30 degrees from North through East, where the card says North up")
+    code, _ = checks(astrofm, write_card(tmp_path / "card.yaml", orientation="as observed"), "--source", archive)
+    assert code == 0
+
+
+def test_a_reason_is_given_once_and_then_referred_to(astrofm, tmp_path, write_card, write_field):
+    card = write_card(tmp_path / "card.yaml", folder={"table": "other.csv"})
+    archive = write_field(tmp_path / "archive", [10.0, 11.0], [0.0, 0.0], ["train", "test"])
+    said = astrofm("survey", "check", card, "--source", archive).stdout
+    assert said.count("as above") == 2
+    lines = [line for line in said.splitlines() if "of a real example" in line]
+    assert len(lines) == 2
+    assert all("as above" in line for line in lines)
+
+
+def test_a_reader_that_gives_too_little_is_told_how_many(tmp_path, write_card, monkeypatch):
+    read = Survey.cutouts
+    monkeypatch.setattr(Survey, "cutouts", lambda *given: list(read(*given))[1:])
+    found = check_survey(str(write_card(tmp_path / "card.yaml")))
+    said = {check.reason for check in found if check.outcome == "failed"}
+    assert any(why.startswith("the reader gives 19 results for 20 rows: give a Cutout for each") for why in said)
+    assert not any("zip()" in why for why in said)
 
 
 def test_a_source_in_two_splits_under_two_names_fails(astrofm, tmp_path, write_card, write_field):

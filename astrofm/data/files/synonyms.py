@@ -27,6 +27,9 @@ SYNONYMS = {
 _BETTER = ("_raj2000", "_dej2000", "alphawin_j2000", "deltawin_j2000")
 """Names that win over the others: VizieR's own positions in degrees, and windowed positions of SExtractor."""
 
+_ADDED = ("file_loc", "rejected")
+"""Columns that readers add, and that are no archive's own."""
+
 _UCDS = {
     "id_str": ("meta.id;meta.main", "id_main"),
     "ra": ("pos.eq.ra;meta.main", "pos_eq_ra_main"),
@@ -69,7 +72,8 @@ def column_named(table: Table, name: str) -> str:
         return found[0]
     if found:
         raise DataError(f"{' and '.join(map(repr, found))} could both be {name!r}: rename one of them to {name!r}")
+    own = ", ".join(other for other in table.colnames if other not in _ADDED)
     raise DataError(
-        f"the catalogue has no column {name!r} (or {', '.join(SYNONYMS[name])}, in any case); "
-        f"it has {', '.join(table.colnames)}"
+        f"the catalogue has no column {name!r} (or {', '.join(SYNONYMS[name])}, in any case); it has {own or 'none'}: "
+        "map one of them under 'columns' of the card, or rename it"
     )
