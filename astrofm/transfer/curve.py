@@ -320,19 +320,14 @@ def _row(
     flop: int,
 ) -> CurveRow:
     errors = wrong[init, mode, num]
-    summary, difference = compared(errors, wrong["random", mode, num] if init == "pretrained" else None)
+    measured = compared(errors, wrong["random", mode, num] if init == "pretrained" else None)
     return CurveRow(
         model=name,
         init=init,
         mode=mode,
         labels=num,
-        error_mean=summary.error_mean,
-        error_sem=summary.error_sem,
-        error_ci95=summary.error_ci95,
-        n_test=summary.n_test,
-        seeds=summary.num_seeds,
-        difference_to_random=None if difference is None else difference.value,
-        difference_ci95=None if difference is None else difference.ci95,
+        seeds=len(errors),
         cutouts_seen=cutouts_seen,
         encoder_flop=flop,
+        **measured,
     )

@@ -149,15 +149,5 @@ def _row(
     init: Literal["pretrained", "random"], mode: str, wrong: dict[tuple[str, str], NDArray[np.bool_]]
 ) -> TransferRow:
     errors = wrong[init, mode]
-    summary, difference = compared(errors, wrong["random", mode] if init == "pretrained" else None)
-    return TransferRow(
-        init=init,
-        mode=mode,
-        error_mean=summary.error_mean,
-        error_sem=summary.error_sem,
-        error_ci95=summary.error_ci95,
-        n_test=summary.n_test,
-        difference_to_random=None if difference is None else difference.value,
-        difference_ci95=None if difference is None else difference.ci95,
-        errors=tuple(float(value) for value in errors.mean(axis=1)),
-    )
+    measured = compared(errors, wrong["random", mode] if init == "pretrained" else None)
+    return TransferRow(init=init, mode=mode, errors=tuple(float(value) for value in errors.mean(axis=1)), **measured)

@@ -8,12 +8,12 @@ are compared on the same resamples, because they share seeds and objects.
 
 from __future__ import annotations
 
-__all__ = ["Difference", "Summary", "check_distinct", "compared", "paired_difference", "summarise"]
+__all__ = ["Compared", "Difference", "Summary", "check_distinct", "compared", "paired_difference", "summarise"]
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import combinations
-from typing import NamedTuple
+from typing import NamedTuple, TypedDict
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -26,6 +26,17 @@ _BLOCK = 4_000_000
 """Most object counts held at once: 32 MB."""
 
 
+class Compared(TypedDict):
+    """What each row of a table has: a :class:`Summary`, and the difference to random weights, None for these."""
+
+    error_mean: float
+    error_sem: float | None
+    error_ci95: tuple[float, float]
+    n_test: int
+    difference_to_random: float | None
+    difference_ci95: tuple[float, float] | None
+
+
 @dataclass(frozen=True)
 class Summary:
     """The error of one row of a results table; errors are fractions.
@@ -35,14 +46,12 @@ class Summary:
         error_sem: Standard error of the mean over seeds alone; None with one seed, which tells nothing about it.
         error_ci95: 95% interval over seeds and test objects; with one seed, over test objects only.
         n_test: Number of test objects.
-        num_seeds: Number of seeds.
     """
 
     error_mean: float
     error_sem: float | None
     error_ci95: tuple[float, float]
     n_test: int
-    num_seeds: int
 
 
 class Difference(NamedTuple):
@@ -75,7 +84,6 @@ def summarise(errors: ArrayLike, *, num_resamples: int = 10_000, seed: int = 0) 
         error_sem=float(of_seed.std(ddof=1) / np.sqrt(num_seeds)) if num_seeds > 1 else None,
         error_ci95=_interval(wrong, bounds=(0.0, 1.0), num_resamples=num_resamples, seed=seed),
         n_test=num_objects,
-        num_seeds=num_seeds,
     )
 
 
@@ -110,9 +118,18 @@ def paired_difference(
     return Difference(float(difference.mean()), interval)
 
 
-def compared(errors: ArrayLike, baseline: ArrayLike | None) -> tuple[Summary, Difference | None]:
-    """Return the summary of a row, and its difference to a baseline where it has one; see the two functions above."""
-    return summarise(errors), None if baseline is None else paired_difference(errors, baseline)
+def compared(errors: ArrayLike, baseline: ArrayLike | None) -> Compared:
+    """Return the error of a row, and its difference to a baseline where it has one; see the two functions above."""
+    summary = summarise(errors)
+    difference = None if baseline is None else paired_difference(errors, baseline)
+    return Compared(
+        error_mean=summary.error_mean,
+        error_sem=summary.error_sem,
+        error_ci95=summary.error_ci95,
+        n_test=summary.n_test,
+        difference_to_random=None if difference is None else difference.value,
+        difference_ci95=None if difference is None else difference.ci95,
+    )
 
 
 def check_distinct(inputs: Mapping[str, ArrayLike]) -> None:
