@@ -73,6 +73,8 @@ class Band(_Frozen):
     unit: str
     wavelength_nm: float | None = None
     frequency_hz: float | None = None
+    source: str = ""
+    """Where its wavelength or frequency, and its unit, are published; empty: the card's ``reference``."""
 
     @field_validator("name")
     @classmethod

@@ -93,7 +93,9 @@ def index_page(surveys: Iterable[Survey]) -> str:
 
 def _facts(card: SurveyCard) -> list[tuple[str, str, str]]:
     rows: list[tuple[str, str, str]] = [("domain", card.domain, "")]
-    rows += [(f"band {band.name}", _lies_at(band), "") for band in card.bands]
+    for band, before in zip(card.bands, (None, *card.bands), strict=False):
+        is_told = before is not None and band.source and band.source == before.source
+        rows.append((f"band {band.name}", _lies_at(band), "as above" if is_told else band.source))
     for name, unit in (("pixel_scale_arcsec", "arcsec"), ("field_of_view_arcsec", "arcsec")):
         rows.append(_fact(name.removesuffix("_arcsec").replace("_", " "), getattr(card, name), unit))
     if card.beam is not None:

@@ -141,6 +141,8 @@ class SurveyTests:
                 assert len(fact.unknown) > 10, f"{name} does not say what would settle it"
             else:
                 assert fact.source or card.reference, f"{name} has no source, and the card no reference"
+        for band in card.bands:
+            assert band.source or card.reference, f"band {band.name} has no source, and the card no reference"
 
     def test_products_fit_the_bands_and_their_constants_say_where_they_were_measured(self, the_survey: Survey) -> None:
         card = the_survey.card

@@ -7,8 +7,8 @@ and put on the same scale, on which A(1 um) = 0.78 x 1.32 E(B-V); with the law's
 larger.
 
 It agrees with the published coefficients to 1.2% at the effective wavelengths of SDSS (355.1, 468.6, 616.6, 748.0 and
-893.2 nm) and to 2.3% at the nominal ones of DECam (475, 640 and 920 nm). How far it is off elsewhere depends on how
-well one wavelength stands for the band.
+893.2 nm) and to 1.7% at those of DECam (477.1, 639.2 and 914.9 nm). How far it is off elsewhere depends on how well one
+wavelength stands for the band.
 """
 
 from __future__ import annotations

@@ -47,6 +47,23 @@ def test_a_page_has_the_facts_their_sources_and_what_is_not_known(survey):
     assert "astrofm survey fetch test-field" in page
 
 
+def test_a_band_has_its_source_and_one_that_many_share_is_told_once(tmp_path, write_card):
+    places = {"i": "the filter's page", "r": "the filter's page", "g": "another page"}
+    bands = [
+        {"name": f"MyCam-{band}", "unit": "8-bit", "wavelength_nm": 500, "source": source}
+        for band, source in places.items()
+    ]
+    product = {"pictures": {"pattern": "*.jpg", "shape": [3, 8, 8], "unit": "8-bit", "dtype": "uint8"}}
+    page = survey_page(
+        Survey.from_yaml(write_card(tmp_path / "card.yaml", bands=bands, products=product)), "sheet.jpg", "Cutouts."
+    )
+    assert (
+        "| band MyCam-i | 500 nm, in 8-bit | the filter's page |\n| band MyCam-r | 500 nm, in 8-bit | as above |"
+        in page
+    )
+    assert "| band MyCam-g | 500 nm, in 8-bit | another page |" in page
+
+
 def test_a_cell_cannot_break_its_table(tmp_path, write_card):
     task = {"name": "blobs", "title": "One | two,\nor more", "column": "label", "classes": {"one": [0], "two": [1]}}
     page = survey_page(Survey.from_yaml(write_card(tmp_path / "card.yaml", tasks=[task])), "sheet.jpg", "Cutouts.")
