@@ -88,7 +88,7 @@ def batch(labelled):
     images = tuple(torch.tensor(rng.normal(size=(NUM_ROWS, 1, 24, 24)), dtype=torch.float32) for _ in range(2))
     has_label = torch.zeros(NUM_ROWS, dtype=torch.bool)
     has_label[[0, 2, 3, 5, 8]] = labelled
-    votes = torch.tensor(rng.integers(1, 20, (NUM_ROWS, 5))) * has_label[:, None]
+    votes = torch.tensor(rng.integers(1, 20, (NUM_ROWS, 5), dtype=np.int16)) * has_label[:, None]  # as a store has them
     classes = torch.where(has_label, torch.tensor(rng.integers(0, 2, NUM_ROWS)), -1)
     return Views(images=images, row_ids=torch.arange(NUM_ROWS), labels={"votes": votes, "label": classes})
 

@@ -46,6 +46,29 @@ def test_each_row_comes_equally_often_at_each_time_of_the_epoch():
     assert np.abs(places.mean(axis=0) - 319.5).max() < 5 * scatter
 
 
+def test_rows_that_lie_in_a_block_each_come_in_another_order_every_epoch():
+    """As few labelled rows of a large store do; two shuffles from the same numbers had undone each other."""
+    orders = [
+        EpochOrder(np.arange(64), 64, BATCH, seed, epoch, shuffle=True, drop_last=True, rank=0, world_size=1).rows
+        for seed in range(3)
+        for epoch in range(3)
+    ]
+    assert len({tuple(rows) for rows in orders}) == 9
+    kept = [np.mean(np.diff(rows) > 0) for rows in orders]
+    assert max(kept) < 0.75  # of neighbours in ascending order: half, where nothing is ordered
+
+
+@pytest.mark.parametrize("num_blocks", [1, 3])
+def test_rows_that_an_incomplete_batch_leaves_out_are_others_each_epoch(num_blocks):
+    blocks = np.arange(60) * num_blocks // 60
+    seen = np.zeros(60)
+    for epoch in range(400):
+        order = EpochOrder(blocks, 60, 32, 0, epoch, shuffle=True, drop_last=True, rank=0, world_size=1)
+        seen[order.rows] += 1
+    assert seen.sum() == 400 * 32
+    assert np.abs(seen / 400 - 32 / 60).max() < 5 * np.sqrt(32 / 60 * 28 / 60 / 400)
+
+
 def test_windows_follow_each_other_into_the_next_lap():
     stratum = Stratum(3, np.arange(100, 740), order_of(640, 256))
     window, seen = Window(3, 0, 0), []

@@ -15,6 +15,9 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+_BLOCKS, _WINDOWS = 0, 1
+"""First word of the seed of each shuffle: the same numbers for both would let one undo the other."""
+
 
 class Position(NamedTuple):
     """A batch of a run: epoch and step in it, from 0."""
@@ -125,12 +128,13 @@ class EpochOrder:
         return slice(first, first + self.sizes(step)[self.rank])
 
     def _in_shuffled_blocks(self) -> NDArray[np.int64]:
-        rng = np.random.default_rng([self.seed, self.epoch, self.world_size])
+        """Return the rows of one block after another, those of each shuffled too: what is cut off is always another."""
+        rng = np.random.default_rng([_BLOCKS, self.seed, self.epoch, self.world_size])
         names, block = np.unique(self.blocks, return_inverse=True)
-        return np.argsort(rng.permutation(len(names))[block], kind="stable")
+        return np.argsort(rng.permutation(len(names))[block] + rng.random(len(block)), kind="stable")
 
     def _shuffled_in_windows(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        rng = np.random.default_rng([self.seed, self.epoch, self.world_size, self.rank])
+        rng = np.random.default_rng([_WINDOWS, self.seed, self.epoch, self.world_size, self.rank])
         starts = range(0, len(rows), self.window_rows)
         if not len(rows):
             return rows
