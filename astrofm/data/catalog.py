@@ -226,14 +226,17 @@ def _in_unit(name: str, values: NDArray[Any], unit: UnitBase | None, mask: NDArr
     if spelt in _ANGLES:
         unit = u.Unit(_ANGLES[spelt])
     is_text = values.dtype.kind in "SUO"
+    if is_text:
+        values = np.array([str(value).strip() for value in _as_text(values)], dtype=np.str_)
+        mask = mask | (values == "")
     if is_text and unit is None:
         raise DataError(
-            f"column {name!r} holds text such as {str(values[0]) if len(values) else ''!r}: give numbers in "
+            f"column {name!r} holds text such as {_first_that_is_no_number(values, mask)!r}: give numbers in "
             f"{UNITS[name]}, or a table with the unit of the column ('hourangle' or 'deg'): ECSV, VOTable or FITS"
         )
     try:
         if is_text:
-            text = np.where(mask, "0", values.astype(np.str_))
+            text = np.where(mask, "0", values)
             converted = Angle(text, unit=unit).to_value(UNITS[name])
         else:
             numbers = values.astype(np.float64)
@@ -241,6 +244,22 @@ def _in_unit(name: str, values: NDArray[Any], unit: UnitBase | None, mask: NDArr
     except (u.UnitsError, ValueError) as error:
         raise DataError(f"column {name!r} in {str(unit)!r} cannot be read as {UNITS[name]}: {error}") from error
     return np.where(mask, np.nan, converted) if mask.any() else np.asarray(converted, dtype=np.float64)
+
+
+def _as_text(values: NDArray[Any]) -> list[Any]:
+    words: list[Any] = (np.char.decode(values, "utf-8") if values.dtype.kind == "S" else values).tolist()
+    return words
+
+
+def _first_that_is_no_number(values: NDArray[np.str_], mask: NDArray[np.bool_]) -> str:
+    """Return the first value for whose sake a column is text; the first one where all are numbers."""
+    for value, is_hidden in zip(values.tolist(), np.broadcast_to(mask, values.shape).tolist(), strict=True):
+        try:
+            float(value or "nan")
+        except ValueError:
+            if not is_hidden:
+                return str(value)
+    return str(values[0]) if len(values) else ""
 
 
 def checked_ids(column: Column) -> NDArray[np.str_]:

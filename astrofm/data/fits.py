@@ -37,8 +37,10 @@ from astrofm.forms import Extensions
 
 _GZIP = b"\x1f\x8b"
 
-_DAMAGE = (fits.VerifyError, CfitsioException, gzip.BadGzipFile, zlib.error, KeyError, TypeError, ValueError)
-"""What astropy and zlib raise on broken bytes; the last three where a keyword is missing or of a wrong type."""
+_BAD_KEYWORDS = (fits.VerifyError, AttributeError, KeyError, TypeError, ValueError)
+"""What astropy raises where a keyword is missing, cannot be parsed or is of a wrong type."""
+_DAMAGE = (*_BAD_KEYWORDS, CfitsioException, gzip.BadGzipFile, zlib.error)
+"""What astropy and zlib raise on broken bytes."""
 
 _BEAM = (("BMAJ", 3600.0), ("BMIN", 3600.0), ("BPA", 1.0))
 _CLEAN_BEAM = re.compile(r"HISTORY[^\n]*\bBMAJ=\s*(\S+)\s+BMIN=\s*(\S+)\s+BPA=\s*([^\s/]+)")
@@ -94,7 +96,7 @@ def read_cutout(
         return _cutout(found, path.name, unit, measure_rms, bands)
     except NotASkyImageError as error:
         return Rejected("not a sky image", f"{path.name}: {error}", path.name)
-    except (fits.VerifyError, ValueError, TypeError) as error:  # a keyword that cannot be parsed or is no number
+    except _BAD_KEYWORDS as error:
         return Rejected("damaged file", f"{path.name}: {_one_line(error)}", path.name)
 
 

@@ -31,7 +31,7 @@ def read_picture(file: Path | BinaryIO, *, name: str = "") -> Cutout | Rejected:
     Returns:
         The cutout: uint8 of shape (band, y, x), bands in the order red, green, blue, y towards the North; pixels that
         are wholly transparent are masked. Or the reason why there is none: ``missing file``, ``not a picture``,
-        ``truncated file``, ``not 8-bit``.
+        ``truncated file``, ``not 8-bit``, ``too large``.
     """
     name = name or (file.name if isinstance(file, Path) else "picture")
     try:
@@ -41,6 +41,8 @@ def read_picture(file: Path | BinaryIO, *, name: str = "") -> Cutout | Rejected:
             picture = opened.convert(_AS_READ[opened.mode])
     except FileNotFoundError:
         return Rejected("missing file", f"there is no file {name}", name)
+    except Image.DecompressionBombError as error:
+        return Rejected("too large", f"{name}: {error}", name)
     except UnidentifiedImageError:
         return Rejected("not a picture", f"{name} is neither JPEG nor PNG", name)
     except (OSError, SyntaxError) as error:  # Pillow reports broken PNG chunks as SyntaxError

@@ -50,6 +50,9 @@ REMEMBERED = "sources.parquet"
 SCALE_TOLERANCE = 0.05
 """Relative difference of pixel scales that calls for a word; headers differ from round numbers by less."""
 
+BEAM_TOLERANCE = 1.5
+"""Ratio of beams that calls for a word; that of one survey differs by some ten percent from field to field."""
+
 Listener = Callable[[int, int, str], None]
 """Called with (done, total, what is being done)."""
 
@@ -122,6 +125,8 @@ def ingest(
             raise StoreError(sentence)
         plan = plan.without_table()
         _compare_pixel_scales(taken, plan)
+        _compare_beams(taken, plan)
+        _tell_of_unknown_orientation(taken, plan)
         _compare_sizes(taken, plan)
         assemble(plan, taken, partial, pool, tell)
         publish(partial / "store", out)
@@ -186,6 +191,39 @@ def _compare_pixel_scales(taken: Selection, plan: Plan) -> None:
         warnings.warn(
             f"the files of {plan.survey.name!r} have {found:.4g} arcsec to a pixel and its card says {stated:.4g}: "
             "correct pixel_scale_arcsec in the card, or resample with --pixel-scale",
+            UserWarning,
+            stacklevel=3,
+        )
+
+
+def _compare_beams(taken: Selection, plan: Plan) -> None:
+    """Warn if the files have a beam far from that of the card, as one given in arcsec where the header has degrees."""
+    card, beams = plan.made_from.card, taken.columns.get("bmaj", np.zeros(0))
+    beams = beams[np.isfinite(beams)]
+    if card.beam is None or card.beam.value is None or not len(beams) or plan.made_from.options.beam_arcsec is not None:
+        return
+    found, stated = float(np.median(beams)), card.beam.value.bmaj_arcsec
+    if 1 / BEAM_TOLERANCE < found / stated < BEAM_TOLERANCE:
+        return
+    is_in_arcsec = 1 / BEAM_TOLERANCE < found / stated / 3600.0 < BEAM_TOLERANCE
+    why = "; BMAJ of a header is in degrees, and theirs would fit if it were in arcsec" if is_in_arcsec else ""
+    warnings.warn(
+        f"the files of {plan.survey.name!r} have a beam of {found:.4g} arcsec and its card says {stated:.4g}{why}: "
+        "correct the headers, or the beam in the card",
+        UserWarning,
+        stacklevel=3,
+    )
+
+
+def _tell_of_unknown_orientation(taken: Selection, plan: Plan) -> None:
+    """Warn of images that have a WCS and were not turned, as its linear part does not tell how they lie."""
+    nothing = np.full(taken.num_cutouts, np.nan)
+    scale, angle = (taken.columns.get(name, nothing) for name in ("pixel_scale", "orientation_deg"))
+    num = int(np.count_nonzero(np.isfinite(scale) & np.isnan(angle)))
+    if num:
+        warnings.warn(
+            f"{num} of {taken.num_cutouts} images of {plan.survey.name!r} stay as they lie in their files, mirrored or "
+            "not: their WCS has distortion terms, or another pole than usual, and orientation_deg is unknown",
             UserWarning,
             stacklevel=3,
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["LabelRequest", "Labels", "is_labelled", "read_labels"]
+__all__ = ["LabelKind", "LabelRequest", "Labels", "is_labelled", "read_labels"]
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -128,7 +128,7 @@ def from_arrow(arrow: pa.Table) -> Table:
     """Convert column by column; nulls come out masked, and text as text."""
     table = Table()
     for name in arrow.column_names:
-        column = _plain(arrow[name])
+        column = _plain(name, arrow[name])
         if pa.types.is_nested(column.type):
             table[name] = column.to_pylist()
             continue
@@ -140,10 +140,15 @@ def from_arrow(arrow: pa.Table) -> Table:
     return table
 
 
-def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Return categories as what they stand for, and a column of nothing but nulls as text."""
+def _plain(name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return categories as what they stand for, bytes as text, and a column of nothing but nulls as text."""
     if pa.types.is_dictionary(column.type):
-        return column.cast(column.type.value_type)
+        return _plain(name, column.cast(column.type.value_type))
+    if pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type):
+        try:
+            return column.cast(pa.string())
+        except pa.ArrowInvalid as error:
+            raise DataError(f"column {name!r} holds bytes that are no text in UTF-8 ({error})") from error
     return column.cast(pa.string()) if pa.types.is_null(column.type) else column
 
 

@@ -16,6 +16,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from astrofm.errors import DataError
+
 BLOCK_ROWS = 65536
 
 
@@ -45,7 +47,12 @@ def text_to_arrow(
 
 def _words(values: NDArray[Any], hidden: NDArray[np.bool_]) -> list[str]:
     if values.dtype.kind == "S":
-        values = np.char.decode(values, "utf-8")
+        try:
+            values = np.char.decode(values, "utf-8")
+        except UnicodeDecodeError as error:
+            raise DataError(
+                f"a column of text has bytes that are not UTF-8, {error.object!r}: write it in UTF-8"
+            ) from error
     return [str(value) for value in (np.where(hidden, "", values) if hidden.any() else values)]
 
 

@@ -5,7 +5,7 @@ from astropy.wcs import WCS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from astrofm.data.cutouts import Cutout
+from astrofm.data.cutouts import Cutout, Rejected
 from astrofm.data.files.bands import read_bands
 from astrofm.data.files.placement import Position
 from astrofm.forms import Extensions
@@ -170,6 +170,25 @@ def test_each_band_is_checked_and_named(tmp_path):
     ]:
         rejected = read(good, path, position=Position(RA, DEC))
         assert (rejected.reason, rejected.file) == (reason, path.name)
+
+
+def test_bands_that_inherit_their_wcs_lie_where_that_puts_them(tmp_path):
+    paths = []
+    for name, shift in (("a", 0.0), ("b", 5.0)):
+        header = grid(shift_pix=(shift, 0.0))
+        science = fits.ImageHDU(source(header, SIZE_PIX), fits.Header({"INHERIT": True}), name="SCI")
+        fits.HDUList([fits.PrimaryHDU(header=header), science]).writeto(tmp_path / f"{name}.fits")
+        paths.append(tmp_path / f"{name}.fits")
+    image = read(*paths).image
+    np.testing.assert_allclose(centroid(image[0]), centroid(image[1]), atol=0.01)
+
+
+def test_a_header_that_is_not_ascii_is_no_wcs(tmp_path):
+    header = grid()
+    first = write(tmp_path / "a.fits", source(header, SIZE_PIX), header)
+    raw = write(tmp_path / "b.fits", source(header, SIZE_PIX), grid(shift_pix=(1.0, 0.0), OBSERVER="Jose")).read_bytes()
+    (tmp_path / "b.fits").write_bytes(raw.replace(b"'Jose", b"'Jos\xe9"))
+    assert isinstance(read(first, tmp_path / "b.fits"), Cutout | Rejected)
 
 
 def test_a_band_of_another_part_of_the_sky_is_empty(tmp_path):

@@ -100,6 +100,24 @@ def test_quantity_columns_are_converted():
     np.testing.assert_allclose(catalog.column("bmaj"), 3.6)
 
 
+def test_a_cell_without_text_has_no_position():
+    given_table = Table({"id_str": ["a", "b"], "ra": ["12:30:00", " "], "dec": ["-00:30:00", ""]})
+    given_table["ra"].unit, given_table["dec"].unit = u.hourangle, u.deg
+    np.testing.assert_allclose(Catalog.from_astropy(given_table).column("ra"), [187.5, np.nan])
+
+
+def test_the_value_that_is_no_number_is_told():
+    with pytest.raises(DataError, match="column 'ra' holds text such as 'NA'"):
+        Catalog.from_astropy(table(ra=["10", "NA"]))
+
+
+def test_text_that_is_not_utf8_is_refused():
+    given_table = table()
+    given_table["class"] = np.array([b"FRI", b"F\xe9"])
+    with pytest.raises(DataError, match=r"bytes that are not UTF-8, .*xe9.*: write it in UTF-8"):
+        Catalog.from_astropy(given_table)
+
+
 def test_sexagesimal_text_needs_a_unit():
     given_table = Table({"id_str": ["a"], "ra": ["12:30:00"], "dec": ["-00:30:00"]})
     with pytest.raises(DataError, match=r"'12:30:00'.*with the unit of the column"):

@@ -7,6 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from astrofm.data.catalog import Catalog
+from astrofm.data.crossmatch import overlap
+from astrofm.data.making import duplicates
 from astrofm.data.making.duplicates import same_pixels, same_place
 
 
@@ -32,6 +34,16 @@ def test_a_row_near_a_rejected_one_alone_is_kept():
     assert rows.tolist() == [1, 3]
     assert firsts.tolist() == [0, 2]
     np.testing.assert_allclose(distances, 0.8, rtol=1e-6)
+
+
+def test_thousands_of_rows_at_one_place_take_no_pairs_of_each_other(monkeypatch):
+    looked_at = []
+    monkeypatch.setattr(duplicates, "overlap", lambda a, b, radius: looked_at.append(len(a)) or overlap(a, b, radius))
+    rows, firsts, distances = same_place(at(*[0.0] * 5000, 0.5, 0.5, 30.0, 30.0), 1.0)
+    assert looked_at == [3]
+    assert rows.tolist() == [*range(1, 5002), 5003]
+    assert firsts.tolist() == [0] * 5001 + [5002]
+    np.testing.assert_allclose(distances, [0.0] * 4999 + [0.5, 0.5, 0.0], rtol=1e-6)
 
 
 @given(st.lists(st.floats(0, 20), min_size=1, max_size=25), st.floats(0.1, 5))

@@ -12,7 +12,7 @@ from astropy.io import fits
 from astropy.stats import sigma_clipped_stats
 from astropy.wcs import WCS
 from astropy.wcs.utils import proj_plane_pixel_scales
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -288,6 +288,18 @@ def test_keywords_are_inherited_from_the_primary_header_where_the_extension_says
     assert "bmaj" not in read_cutout(write_extensions(tmp_path / "b.fits", more=[primary])).meta
 
 
+def test_an_inherited_wcs_turns_the_image_as_its_own_would(tmp_path):
+    data, sky = pixels(), sky_header(CDELT1=5e-4)
+    alone = read_cutout(write(tmp_path / "a.fits", data, CDELT1=5e-4))
+    science = fits.ImageHDU(data, fits.Header({"INHERIT": True}), name="SCI")
+    fits.HDUList([fits.PrimaryHDU(header=sky), science]).writeto(tmp_path / "b.fits")
+    inherited = read_cutout(tmp_path / "b.fits")
+    np.testing.assert_array_equal(inherited.image, alone.image)
+    assert inherited.meta == alone.meta
+    assert inherited.meta["flip_x"] == 1.0
+    np.testing.assert_allclose(inherited.wcs.wcs_pix2world(3, 4, 0), alone.wcs.wcs_pix2world(3, 4, 0))
+
+
 def test_flags_of_another_shape_are_a_reason(tmp_path):
     hdus = [fits.PrimaryHDU(), fits.ImageHDU(pixels(), name="SCI"), fits.ImageHDU(np.ones((3, 3), np.int16), name="DQ")]
     fits.HDUList(hdus).writeto(tmp_path / "a.fits")
@@ -416,12 +428,33 @@ LINEAR = {
 }
 
 
-@settings(deadline=None, max_examples=80)
-@given(st.sampled_from(sorted(LINEAR)), st.sampled_from([-1, 1]), st.sampled_from([0.0, 180.0, 90.0, 33.0, -120.0]))
-def test_mirroring_moves_the_sky_with_the_pixels(form, parity, angle_deg):
+AXES = {
+    "as usual": {},
+    "DEG": {"CUNIT1": "DEG", "CUNIT2": "degree"},
+    "arcsec": {"CUNIT1": "arcsec", "CUNIT2": "arcsec"},
+    "North first": {},
+}
+
+
+@pytest.mark.filterwarnings("ignore::astropy.wcs.FITSFixedWarning")
+@settings(deadline=None, max_examples=120)
+@given(
+    st.sampled_from(sorted(LINEAR)),
+    st.sampled_from(sorted(AXES)),
+    st.sampled_from([-1, 1]),
+    st.sampled_from([0.0, 180.0, 90.0, 33.0, -120.0]),
+)
+def test_mirroring_moves_the_sky_with_the_pixels(form, axes, parity, angle_deg):
+    assume(form != "crota" or axes != "North first")
     turn = np.radians(0.0 if form == "cdelt" else angle_deg)
     matrix = SCALE_DEG * np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]]) @ np.diag([parity, 1])
-    header = sky_header(NAXIS=2, NAXIS1=9, NAXIS2=7, **LINEAR[form](matrix))
+    header = sky_header(NAXIS=2, NAXIS1=9, NAXIS2=7, **LINEAR[form](matrix * (3600 if axes == "arcsec" else 1)))
+    header.update(AXES[axes])
+    if axes == "arcsec":
+        header.update({f"CRVAL{axis}": header[f"CRVAL{axis}"] * 3600 for axis in (1, 2)})
+    if axes == "North first":
+        swapped = {f"{key}{axis}": header[f"{key}{3 - axis}"] for key in ("CTYPE", "CRVAL") for axis in (1, 2)}
+        header.update(swapped)
     image = np.arange(63.0).reshape(1, 7, 9)
     before = WCS(header)
     turned, moved, meta = east_left(image, header)
@@ -430,7 +463,7 @@ def test_mirroring_moves_the_sky_with_the_pixels(form, parity, angle_deg):
     y, x = np.mgrid[:7, :9]
     old_y, old_x = np.divmod(turned[0].astype(int), 9)
     np.testing.assert_allclose(after.wcs_pix2world(x, y, 0), before.wcs_pix2world(old_x, old_y, 0), atol=1e-10)
-    own = after.pixel_scale_matrix
+    own = after.pixel_scale_matrix[:: -1 if axes == "North first" else 1]
     assert np.linalg.det(own) < 0
     if np.allclose(own[0, 1], 0, atol=1e-9):
         assert own[1, 1] > 0
@@ -456,10 +489,12 @@ def test_what_is_not_the_sky_is_rejected_and_what_says_nothing_is_taken(tmp_path
     assert set(read_cutout(bare).meta) == {"rms"}
 
 
-def test_headers_that_need_astropy_give_the_same_pixel_scale(tmp_path):
-    in_arcsec = {"CUNIT1": "arcsec", "CUNIT2": "arcsec", "CRVAL1": 540000.0, "CRVAL2": 7200.0}
-    cutout = read_cutout(write(tmp_path / "a.fits", pixels(), CDELT1=-1.8, CDELT2=1.8, **in_arcsec))
+@pytest.mark.parametrize("odd", [{"LONPOLE": 0.0}, {"A_ORDER": 2, "B_ORDER": 2, "A_2_0": 1e-9, "B_2_0": 1e-9}])
+def test_headers_that_need_astropy_give_the_same_pixel_scale_and_are_not_turned(tmp_path, odd):
+    usual = read_cutout(write(tmp_path / "a.fits", pixels(), LONPOLE=180.0))
+    cutout = read_cutout(write(tmp_path / "b.fits", pixels(), **odd))
     assert cutout.meta["pixel_scale"] == pytest.approx(1.8)
+    assert "flip_x" in usual.meta
     assert "flip_x" not in cutout.meta
 
 
@@ -627,6 +662,9 @@ def test_a_picture_that_cannot_be_read_is_a_reason(tmp_path):
         assert read_picture(cut).reason == "truncated file"
     Image.fromarray(noise.astype(np.uint16)).save(tmp_path / "deep.png")
     assert read_picture(tmp_path / "deep.png").reason == "not 8-bit"
+    bomb = Image.new("1", (14000, 14000))
+    bomb.save(tmp_path / "bomb.png")
+    assert read_picture(tmp_path / "bomb.png").reason == "too large"
     (tmp_path / "page.jpg").write_text("<html>")
     assert read_picture(tmp_path / "page.jpg").reason == "not a picture"
     assert read_picture(tmp_path / "absent.jpg").reason == "missing file"

@@ -514,6 +514,36 @@ def test_files_of_the_id_that_the_pattern_leaves_out_are_told(own_copy):
     assert table["rejected"].tolist().count("missing file") == 1
 
 
+def test_files_without_a_row_may_share_a_name(own_copy):
+    for name in ("A", "B"):
+        (own_copy / name).mkdir()
+        (own_copy / name / "stray.fits").write_bytes((own_copy / "mock-000000.fits").read_bytes())
+    table, _ = read(named_card("**/{id_str}.fits"), own_copy)
+    assert table["id_str"].tolist()[5:] == ["A/stray.fits", "B/stray.fits"]
+    assert table["rejected"].tolist()[5:] == ["no row in the table"] * 2
+
+
+def test_a_row_without_an_image_adds_no_file_to_what_a_store_is_made_of(own_copy):
+    (own_copy / "notes.txt").write_text("not of the archive")
+    (own_copy / "mock-000001.fits").unlink()
+    source = find_source(card(), own_copy)
+    files = set(READER.files(card(), source, folder_catalog(card(), source)))
+    assert files == {*own_copy.glob("*.fits"), own_copy / "table.csv"}
+
+
+def test_flags_and_blanks_of_an_8_bit_image_are_both_masked(own_copy):
+    image = np.full((32, 32), 7.0, dtype=np.float32)
+    image[0, 0] = np.nan
+    flags = np.zeros((32, 32), dtype=np.int16)
+    flags[3, 3] = 1
+    hdus = [fits.PrimaryHDU(), fits.ImageHDU(image, name="SCI"), fits.ImageHDU(flags, name="DQ")]
+    fits.HDUList(hdus).writeto(own_copy / "mock-000000.fits", overwrite=True)
+    given = yaml.safe_load(RADIO)["products"]["fits"]
+    eight_bit = card(products={"fits": given | {"dtype": "uint8", "unit": "8-bit"}})
+    first = read(eight_bit, own_copy)[1][0]
+    assert np.argwhere(first.mask).tolist() == [[0, 0], [3, 3]]
+
+
 def test_the_file_of_a_band_is_no_pattern():
     with pytest.raises(ValidationError, match=r"named in full, but for {id_str}; 'g/\*_{id_str}.fits' is a"):
         FolderLayout(table="table.csv", bands={"g": "g/*_{id_str}.fits"})

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from astrofm.data.making.partial import sweep, write_atomically
+from astrofm.data.making.partial import exclusive, partial_of, sweep, write_atomically
 
 
 def test_writers_of_two_machines_with_one_process_number_do_not_meet(tmp_path, monkeypatch):
@@ -34,6 +34,18 @@ def test_what_cannot_be_written_leaves_the_old_file_and_no_other(tmp_path):
     with pytest.raises(OSError, match="no space"):
         write_atomically(tmp_path / "shard", fails)
     assert [(file.name, file.read_bytes()) for file in tmp_path.iterdir()] == [("shard", b"old")]
+
+
+def test_a_store_that_a_kill_left_aside_is_put_back(tmp_path):
+    """Killed between the two renames: the old store waits in the folder, and its place is empty."""
+    out = tmp_path / "a.zarr"
+    out.mkdir()
+    (out / "manifest.json").write_text("old")
+    partial_of(out).mkdir()
+    out.rename(partial_of(out) / "old")
+    with exclusive(out) as partial:
+        assert (out / "manifest.json").read_text() == "old"
+        assert not (partial / "old").exists()
 
 
 def test_leftovers_of_a_kill_are_swept_and_nothing_else(tmp_path):

@@ -77,6 +77,17 @@ def test_parquet_keeps_the_units_that_astropy_or_a_field_notes(tmp_path):
         np.testing.assert_allclose(catalog.column("ra"), [ra_deg])
 
 
+def test_bytes_of_parquet_are_text(tmp_path):
+    columns = {"id": pa.array([b"a", b"b"]), "class": pa.array([b"FRI", None], pa.binary())}
+    pq.write_table(pa.table(columns), tmp_path / "a.parquet")
+    table = read_table(tmp_path / "a.parquet")
+    assert table["id"].tolist() == ["a", "b"]
+    assert table["class"].tolist() == ["FRI", None]
+    pq.write_table(pa.table({"class": pa.array([b"F\xe9"])}), tmp_path / "b.parquet")
+    with pytest.raises(DataError, match="column 'class' holds bytes that are no text in UTF-8"):
+        read_table(tmp_path / "b.parquet")
+
+
 def test_a_folder_or_a_forbidden_file_is_no_table(tmp_path, monkeypatch):
     for suffix in ("csv", "fits", "vot", "ecsv"):
         folder = tmp_path / f"folder.{suffix}"

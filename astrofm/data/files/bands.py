@@ -128,7 +128,10 @@ def _grid(header: Header | None) -> Mapping[str, Any]:
 
 
 def _celestial(cutout: Cutout) -> WCS | None:
-    wcs = cutout.wcs
+    try:
+        wcs = cutout.wcs
+    except ValueError:  # a header that astropy cannot write, as with letters that are not ASCII
+        return None
     return wcs if wcs is not None and wcs.has_celestial else None
 
 

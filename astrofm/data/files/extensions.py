@@ -4,8 +4,6 @@ from __future__ import annotations
 
 __all__ = ["NoSuchExtensionError", "find_hdus", "find_image", "keywords_of"]
 
-from collections import ChainMap
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -42,10 +40,11 @@ def find_image(hdus: fits.HDUList, wanted: Extensions) -> FoundImage | None:
     image, flags, error = find_hdus(hdus, wanted)
     if image is None:
         return None
+    header = keywords_of(image, hdus)
     return FoundImage(
         image.data,
-        keywords_of(image, hdus),
-        image.header,
+        header,
+        header,
         _flagged(flags, wanted.quality_bits),
         None if error is None else error.data,
         "" if error is None else str(error.header.get("BUNIT", "")).strip(),
@@ -106,9 +105,10 @@ def _named(hdus: fits.HDUList, *names: str) -> Any:
     raise NoSuchExtensionError(f"no image extension {names[-1]!r}; it has {there or 'none'}")
 
 
-def keywords_of(image: Any, hdus: fits.HDUList) -> Mapping[str, Any]:
-    """Return the keywords of an HDU, with those of the primary one behind them where it inherits them."""
-    if image.header.get("INHERIT") is True and image is not hdus[0]:
-        return ChainMap(image.header, hdus[0].header)
-    header: Mapping[str, Any] = image.header
+def keywords_of(image: Any, hdus: fits.HDUList) -> fits.Header:
+    """Return the header of an HDU, with what it lacks of the primary one behind it where it inherits that."""
+    header: fits.Header = image.header
+    if header.get("INHERIT") is True and image is not hdus[0]:
+        header = header.copy()
+        header.extend(hdus[0].header, unique=True)
     return header

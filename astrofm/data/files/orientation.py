@@ -6,7 +6,7 @@ keywords in degrees is handed to astropy.
 
 from __future__ import annotations
 
-__all__ = ["Matrix", "NotASkyImageError", "east_left", "pixel_matrix"]
+__all__ = ["Matrix", "NotASkyImageError", "east_left", "pixel_matrix", "units_in_degrees"]
 
 from collections.abc import Mapping
 from math import atan2, cos, degrees, hypot, radians, sin, sqrt
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 _LONGITUDES = ("RA--", "GLON", "ELON")
 _LATITUDES = ("DEC-", "GLAT", "ELAT")
 _DISTORTIONS = ("A_ORDER", "B_ORDER", "CPDIS1", "CPDIS2", "D2IMDIS1", "D2IMDIS2")
+_ZENITHAL = ("AZP", "SZP", "TAN", "STG", "SIN", "NCP", "ARC", "ZPN", "ZEA", "AIR", "TPV")
 _ALIGNED = 1e-6
 """Off-diagonal part of the pixel matrix, relative to the pixel scale, up to which the axes count as aligned."""
 
@@ -89,18 +90,57 @@ def pixel_matrix(keywords: Mapping[str, Any]) -> Matrix | None:
     Args:
         keywords: Of a header.
     """
-    lon, lat = _axis_types(keywords)
-    in_degrees = all(str(keywords.get(key, "deg")).strip() in ("", "deg") for key in ("CUNIT1", "CUNIT2"))
-    is_plain = lon.startswith(_LONGITUDES) and lat.startswith(_LATITUDES) and in_degrees
-    if not is_plain or any(key in keywords for key in _DISTORTIONS):
+    first, second = _axis_types(keywords)
+    is_swapped = first.startswith(_LATITUDES) and second.startswith(_LONGITUDES)
+    is_plain = is_swapped or (first.startswith(_LONGITUDES) and second.startswith(_LATITUDES))
+    if not is_plain or any(key in keywords for key in _DISTORTIONS) or not _is_upright(keywords, first):
         return None
+    units = units_in_degrees(keywords)
     if "CD1_1" in keywords or "CD2_2" in keywords:
         matrix = Matrix(*(float(keywords.get(key, 0.0)) for key in ("CD1_1", "CD1_2", "CD2_1", "CD2_2")))
     elif "CDELT1" in keywords and "CDELT2" in keywords:
         matrix = _scaled_rotation(keywords, float(keywords["CDELT1"]), float(keywords["CDELT2"]))
     else:
         return None
+    is_odd = is_swapped and ("CROTA1" in keywords or "CROTA2" in keywords)  # which axis it turns is a matter of taste
+    if units[0] is None or units[1] is None or is_odd:
+        return None
+    of_first = (matrix.lon_x * units[0], matrix.lon_y * units[0])
+    of_second = (matrix.lat_x * units[1], matrix.lat_y * units[1])
+    matrix = Matrix(*of_second, *of_first) if is_swapped else Matrix(*of_first, *of_second)
     return matrix if matrix.determinant != 0 else None
+
+
+def units_in_degrees(keywords: Mapping[str, Any]) -> tuple[float | None, float | None]:
+    """Return how many degrees the units of the two axes are; None for one that is no angle."""
+    return _in_degrees(keywords.get("CUNIT1", "deg")), _in_degrees(keywords.get("CUNIT2", "deg"))
+
+
+def _in_degrees(unit: object) -> float | None:
+    """Return how many degrees a unit of an axis is; None where it is no angle."""
+    spelt = str(unit).strip()
+    if spelt.lower() in ("", "deg", "degree", "degrees"):
+        return 1.0
+    from astropy import units as u
+
+    try:
+        return float(u.Unit(spelt.lower()).to(u.deg))
+    except (ValueError, u.UnitConversionError):
+        return None
+
+
+def _is_upright(keywords: Mapping[str, Any], axis_type: str) -> bool:
+    """Return whether the pole of the projection lies where it does by default, so that its axes are those of the sky.
+
+    Calabretta & Greisen 2002, section 2.2: LONPOLE is 180 deg, but 0 for projections about the equator of a point that
+    is not South of it.
+    """
+    if keywords.get("LONPOLE") is None:
+        return True
+    is_zenithal = axis_type.rpartition("-")[2] in _ZENITHAL
+    latitude = "CRVAL1" if axis_type.startswith(_LATITUDES) else "CRVAL2"
+    default = 180.0 if is_zenithal or float(keywords.get(latitude, 0.0)) < 0 else 0.0
+    return abs(float(keywords["LONPOLE"]) - default) < 1e-6
 
 
 def _axis_types(keywords: Mapping[str, Any]) -> tuple[str, str]:

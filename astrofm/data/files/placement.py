@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from math import atan2, cos, degrees, hypot, radians, sin, tan
 from typing import Any, NamedTuple
 
-from astrofm.data.files.orientation import pixel_matrix
+from astrofm.data.files.orientation import pixel_matrix, units_in_degrees
 
 MARGIN = 1.0
 """How far a source may lie outside its image, in sides of the image: the frames and epochs of archives differ."""
@@ -61,7 +61,7 @@ def _tells(keywords: Mapping[str, Any]) -> bool:
     is_equatorial = lon.startswith("RA--") and lat.startswith("DEC-") and lon[-3:] in _RADIUS
     names = ("CRVAL1", "CRVAL2", "CRPIX1", "CRPIX2", "NAXIS1", "NAXIS2")
     is_told = not {"PV2_1", "PV1_3"} & set(keywords) and all(name in keywords for name in names)
-    if not (is_j2000 and is_equatorial and is_told):
+    if not (is_j2000 and is_equatorial and is_told and units_in_degrees(keywords) == (1.0, 1.0)):
         return False
     # What astropy writes into every header is the default of a zenithal projection, but for one about the pole.
     reference = keywords["CRVAL2"]

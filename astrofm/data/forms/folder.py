@@ -108,7 +108,7 @@ def folder_files(card: SurveyCard, source: Source, rows: Table) -> set[Path]:
     images = rows["file_loc"].tolist() if "file_loc" in rows.colnames else []
     if layout.bands:
         images += [name for id_str in rows["id_str"].tolist() for name in band_files(layout, str(id_str))]
-    return {*source.files, *(source.path / str(name) for name in (layout.table, *images))}
+    return {*source.files, *(source.path / str(name) for name in (layout.table, *images) if name)}
 
 
 READER = FormReader(folder_catalog, folder_cutouts, folder_mock, folder_files)
@@ -162,4 +162,5 @@ def _as_uint8(cutout: Cutout, name: str) -> Cutout | Rejected:
     images, masks, is_whole = as_uint8(cutout.image[None])
     if not is_whole[0]:
         return Rejected("not 8-bit", f"{name} has pixels that are no whole numbers in 0-255; the product is uint8")
-    return replace(cutout, image=images[0], mask=masks[0] if masks.any() else cutout.mask)
+    mask = masks[0] if cutout.mask is None else masks[0] | cutout.mask
+    return replace(cutout, image=images[0], mask=mask if mask.any() else None)

@@ -8,6 +8,7 @@ import fnmatch
 import os
 import re
 import warnings
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -111,8 +112,14 @@ def _join_images(table: Table, folder: Path, layout: FolderLayout, pattern: str)
     there = [bool(name) and (name in known or (folder / name).is_file()) for name in wanted]
     rejected = np.where(np.array(there, dtype=bool), "", NO_FILE)
     left = sorted(known - set(wanted))
-    rowless = {name: id_of[name] for name in left} if ID in pattern else _called(left, _ids(table))
+    rowless = _with_ids(left, id_of, _ids(table)) if ID in pattern else _called(left, _ids(table))
     return _Joined(np.array(wanted, dtype=np.str_), rejected, rowless)
+
+
+def _with_ids(names: Sequence[str], id_of: Mapping[str, str], taken: Sequence[str]) -> dict[str, str]:
+    """Return an id for each file without a row: that of its name where nothing else has it, else its path."""
+    counts = Counter([*(id_of[name] for name in names), *taken])
+    return {name: id_of[name] if counts[id_of[name]] == 1 else name for name in names}
 
 
 def _join_bands(table: Table, folder: Path, layout: FolderLayout) -> _Joined:

@@ -55,7 +55,9 @@ def same_place(
     Returns:
         Which rows, ascending, the first kept row near each, and its distance in arcsec. Shape of each: (num,).
     """
-    pairs = overlap(catalog, catalog, radius_arcsec)
+    first_of = _first_there(catalog)  # thousands of rows at one place have millions of pairs
+    kept = np.flatnonzero(first_of == np.arange(len(first_of)))
+    pairs = overlap(catalog.take(kept), catalog.take(kept), radius_arcsec)
     is_later = pairs.rows_b > pairs.rows_a
     near: dict[int, tuple[int, float]] = {}
     columns = (pairs.rows_a[is_later], pairs.rows_b[is_later], pairs.separation_arcsec[is_later])
@@ -63,9 +65,24 @@ def same_place(
         # In the order of the first row, which has met all rows before it and is known to be kept or not.
         if first not in near and second not in near:
             near[second] = (first, distance)
+    near = {int(kept[row]): (int(kept[first]), distance) for row, (first, distance) in near.items()}
+    for row in np.flatnonzero(first_of != np.arange(len(first_of))).tolist():
+        first = int(first_of[row])
+        near[row] = near.get(first, (first, 0.0))
     rows = np.array(sorted(near), np.int64)
     return (
         rows,
         np.array([near[row][0] for row in rows.tolist()], np.int64),
         np.array([near[r][1] for r in rows.tolist()]),
     )
+
+
+def _first_there(catalog: Catalog) -> NDArray[np.int64]:
+    """Return for each row the first one of exactly its position, itself where it has none. Shape: (rows,)."""
+    ra, dec = (catalog.column(axis) for axis in ("ra", "dec"))
+    order = np.lexsort((dec, ra))  # stable: rows of one position follow each other as they come
+    is_first = np.ones(len(order), dtype=bool)
+    is_first[1:] = (np.diff(ra[order]) != 0) | (np.diff(dec[order]) != 0)  # also of NaN, which is at no place
+    first_of = np.empty(len(order), dtype=np.int64)
+    first_of[order] = order[is_first][np.cumsum(is_first) - 1]
+    return first_of

@@ -29,6 +29,9 @@ from astrofm.errors import StoreError, UsageError
 
 Written = TypeVar("Written")
 
+OLD = "old"
+"""Where a store waits that is being replaced."""
+
 _URL = re.compile(r"[a-z0-9]{2,}:/")
 """Beginning of a URL; ``Path`` has taken one of its slashes."""
 
@@ -72,6 +75,8 @@ def _locked(out: Path, partial: Path) -> Iterator[None]:
             except BlockingIOError as error:
                 raise StoreError(f"another process is writing {out}: wait for it, or choose another --out") from error
             if _is_still_at(lock, partial / "lock"):
+                if (partial / OLD).exists() and not out.exists():  # killed between the two renames of publish
+                    (partial / OLD).rename(out)
                 yield
                 return
 
@@ -149,7 +154,7 @@ def _sync(path: Path) -> None:
 
 def discard_work(partial: Path) -> None:
     """Remove from a ``.partial`` folder the work of an earlier command; a store that was being replaced stays."""
-    for entry in [entry for entry in partial.iterdir() if entry.name not in ("lock", "old")]:
+    for entry in [entry for entry in partial.iterdir() if entry.name not in ("lock", OLD)]:
         shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
 
 
@@ -173,7 +178,7 @@ def publish(store: Path, out: Path) -> None:
         out: Its place.
     """
     partial = partial_of(out)
-    old = partial / "old"
+    old = partial / OLD
     if out.exists():
         shutil.rmtree(old, ignore_errors=True)
         out.rename(old)

@@ -216,6 +216,13 @@ def _checked(catalog: Catalog) -> Catalog:
                 f"the catalogue has a column {name!r}, and a store keeps the size of each image under that name: "
                 "rename it or leave it out"
             )
+    for name in catalog.columns:
+        kind = catalog.table[name].type
+        if (name == "rms" or name.startswith("rms_")) and not (pa.types.is_floating(kind) or pa.types.is_integer(kind)):
+            raise DataError(
+                f"the column {name!r} of the catalogue holds {kind} values; it is for the noise of each image, as a "
+                "number in the unit of the stored pixels: give numbers, or rename it"
+            )
     if "rejected" in catalog.columns and not pa.types.is_string(catalog.table["rejected"].type):
         raise DataError(
             "the column 'rejected' of the catalogue holds "

@@ -106,7 +106,7 @@ def released_cutouts(source: Source, rows: Table) -> Iterator[Cutout | CutoutBat
 def released_files(card: SurveyCard, source: Source, rows: Table) -> set[Path]:
     """Return the pictures and the tables that lead to them."""
     tables = [_table_of(source.path, _RELEASES[card.name].table), *source.path.glob("gz2_filename_mapping.*")]
-    return {*tables, *(source.path / str(name) for name in rows["file_loc"].tolist())}
+    return {*tables, *(source.path / str(name) for name in rows["file_loc"].tolist() if name)}
 
 
 def _table_of(folder: Path, stem: str) -> Path:
@@ -136,8 +136,14 @@ def _read_gz2(folder: Path, path: Path) -> Table:
     mapping = _table_of(folder, "gz2_filename_mapping")
     numbers = contract_table(mapping.name, {"id_str": "objid"}, folder)
     number_of = dict(zip(numbers["id_str"].tolist(), numbers["asset_id"].tolist(), strict=True))
-    pictures = {path.stem: path.relative_to(folder).as_posix() for path in folder.rglob("*.jpg")}
-    of_row = [pictures.get(str(number_of.get(name, "")), "") for name in table["id_str"].tolist()]
+    pictures: dict[str, list[str]] = {}
+    for picture in sorted(folder.rglob("*.jpg")):
+        pictures.setdefault(picture.stem, []).append(picture.relative_to(folder).as_posix())
+    found = [pictures.get(str(number_of.get(name, "")), [""]) for name in table["id_str"].tolist()]
+    twice = next((names for names in found if len(names) > 1), None)
+    if twice is not None:
+        raise DataError(f"{folder} has two pictures of one galaxy, {' and '.join(twice[:2])}: leave one of them there")
+    of_row = [names[0] for names in found]
     table["file_loc"] = np.array(of_row, dtype=np.str_)
     return table
 

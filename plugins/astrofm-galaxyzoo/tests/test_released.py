@@ -104,6 +104,26 @@ def test_a_galaxy_without_a_picture_and_a_picture_without_a_galaxy_are_told(rele
     assert info["rejected"] == {"missing file": 5, "no row in the table": 1}
 
 
+def test_two_pictures_of_one_galaxy_are_refused_and_one_that_is_missing_adds_no_file(release, tmp_path):
+    folder, survey = tmp_path / "release", plugins.survey("gz2")
+    shutil.copytree(release("gz2"), folder, copy_function=shutil.copyfile)
+    first, second, *_ = sorted((folder / "images").glob("*.jpg"))
+    (folder / "notes.txt").write_text("not of the release")
+    first.unlink()
+    source = find_source(survey.card, folder)
+    files = survey.files(source, survey.catalog(source))
+    assert {path.relative_to(folder).parts[0] for path in files} == {
+        "gz2_hart16.csv",
+        "gz2_filename_mapping.csv",
+        "images",
+    }
+    assert len(files) == 2 + len(list((folder / "images").glob("*.jpg")))
+    (folder / "old").mkdir()
+    shutil.copyfile(second, folder / "old" / second.name)
+    with pytest.raises(DataError, match=rf"two pictures of one galaxy, images/{second.name} and old/{second.name}"):
+        survey.catalog(source)
+
+
 def test_a_table_of_another_year_is_refused(release, tmp_path):
     folder = tmp_path / "release"
     shutil.copytree(release("gz2"), folder, copy_function=shutil.copyfile)
