@@ -9,7 +9,7 @@ over the labelled rows. So the step is that of the whole batch only for what loo
 
 from __future__ import annotations
 
-__all__ = ["parts_of", "take_step"]
+__all__ = ["parts_of", "rows_of", "take_step"]
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -29,7 +29,14 @@ MakeViews = Callable[[Batch, int, torch.device], Views]
 
 
 def take_step(
-    objective: Objective, make_views: MakeViews, batch: Batch, step: int, device: torch.device, num_parts: int = 1
+    objective: Objective,
+    make_views: MakeViews,
+    batch: Batch,
+    step: int,
+    device: torch.device,
+    num_parts: int = 1,
+    *,
+    seed: int = 0,
 ) -> StepResult:
     """Return the loss of a batch; the gradient of all of its parts but the last is left in the parameters.
 
@@ -40,6 +47,7 @@ def take_step(
         step: Optimiser steps taken so far.
         device: Where the work is done.
         num_parts: Small batches; each has its own backward pass, so that only one is in memory.
+        seed: Of what the layers of the networks draw, as dropout and stochastic depth do.
 
     Returns:
         The mean loss and metrics and the embedding of all rows. The gradient of the loss is that of the last part.
@@ -47,12 +55,20 @@ def take_step(
     *first_parts, last_part = parts_of(batch, num_parts)
     results = []
     for part in first_parts:
+        _seed_layers(seed, step, part)
         result = objective(make_views(part, step, device), step)
         with torch.autocast(device.type, enabled=False):  # the backward pass follows the dtypes of the forward pass
             (result.loss / num_parts).backward()
         results.append(replace(result, loss=result.loss.detach()))
+    _seed_layers(seed, step, last_part)
     last: StepResult = objective(make_views(last_part, step, device), step)
     return _together([*results, last])
+
+
+def _seed_layers(seed: int, step: int, batch: Batch) -> None:
+    """Seed torch's global generators from the run, the step and the place of the rows: no state needs to be saved."""
+    drawn = np.random.SeedSequence([seed, step, batch.first]).generate_state(1, np.uint64)
+    torch.manual_seed(int(drawn[0]))
 
 
 def _together(results: Sequence[StepResult]) -> StepResult:
@@ -82,10 +98,11 @@ def parts_of(batch: Batch, num_parts: int) -> list[Batch]:
     if batch.size % num_parts:
         raise ValueError(f"{batch.size} rows cannot be shared equally by {num_parts} small batches")
     size = batch.size // num_parts
-    return [_rows(batch, start, start + size) for start in range(0, batch.size, size)]
+    return [rows_of(batch, start, start + size) for start in range(0, batch.size, size)]
 
 
-def _rows(batch: Batch, start: int, stop: int) -> Batch:
+def rows_of(batch: Batch, start: int, stop: int) -> Batch:
+    """Return some rows of a batch that follow each other; they know their place in it, and have the same views."""
     shares = [_share_rows(share, start, stop) for share in batch.shares]
     return replace(
         batch,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 __all__ = ["Channel", "InputContract", "Range"]
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -20,7 +20,7 @@ class Range(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    low: float
+    low: float = Field(gt=0)
     high: float
 
     @model_validator(mode="after")
@@ -34,8 +34,8 @@ class Range(BaseModel):
         return f"{self.low:g}-{self.high:g}"
 
 
-Scale = float | Range | Literal["unknown"]
-"""A value, a range, or ``unknown`` (pretraining only)."""
+Scale = Annotated[float, Field(gt=0)] | Range | Literal["unknown"]
+"""A positive value, a range of them, or ``unknown`` (pretraining only)."""
 
 
 class Channel(BaseModel):
@@ -120,13 +120,11 @@ class InputContract(BaseModel):
         Raises:
             ContractError: If the cutouts are smaller than nine tenths of the field of view.
         """
-        wanted = self.field_of_view_arcsec
-        if cutout_field_of_view_arcsec is None or wanted == "unknown":
+        wanted = self.window_arcsec
+        if cutout_field_of_view_arcsec is None or wanted is None:
             return
-        least = wanted.low if isinstance(wanted, Range) else float(wanted)
-        if cutout_field_of_view_arcsec < 0.9 * least:
-            sought = str(wanted) if isinstance(wanted, Range) else f"{wanted:g}"
+        if cutout_field_of_view_arcsec < 0.9 * wanted:
             raise ContractError(
-                f"the network looks at {sought} arcsec and the cutouts of {survey!r} span only "
-                f"{cutout_field_of_view_arcsec:g} arcsec: ingest larger cutouts, or stretch them with --resample"
+                f"the network looks at {wanted:g} arcsec and the cutouts of {survey!r} span only "
+                f"{cutout_field_of_view_arcsec:g}: ingest larger cutouts, or accept empty borders with --resample"
             )

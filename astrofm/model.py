@@ -23,6 +23,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from astrofm.contract import InputContract
+from astrofm.data.supervision import LabelKind
 from astrofm.encoders.build import embed_dim_of
 from astrofm.errors import RecipeError, RunError, UnknownNameError, in_one_line
 from astrofm.parts import NamedEncoder
@@ -48,6 +49,10 @@ class ModelCard(BaseModel):
     surveys: tuple[str, ...]
     stores: dict[str, str]
     """Hash of each training store's manifest, by survey."""
+    label_kind: LabelKind | None = None
+    """What kind of labels it was trained on; None: none."""
+    labelled_splits: dict[str, tuple[str, ...]] = {}
+    """Splits whose labels it was trained on, by survey."""
     is_mock: bool
     seed: int
     metrics: dict[str, float] = {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["NamedEncoder", "build_view", "check_invariances", "checked_settings", "named_encoder"]
+__all__ = ["NamedEncoder", "build_view", "check_invariances", "checked_settings", "named_encoder", "resolved"]
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -125,6 +125,31 @@ def build_view(part: NamedPart) -> View:
     """
     registered = plugins.view_part(part.name)
     return registered.build(checked_settings(registered.config, part, "view"))
+
+
+def resolved(recipe: Recipe) -> Recipe:
+    """Return a recipe in which all settings of views, encoder and objective are spelt out.
+
+    Raises:
+        UnknownNameError: If a part does not exist.
+        RecipeError: If a setting is misspelt, missing or out of range.
+    """
+    encoder = named_encoder(recipe.encoder).facts()
+    name = encoder.pop("name")
+    return recipe.model_copy(
+        update={
+            "views": tuple(_spelt_out(plugins.view_part(part.name).config, part, "view") for part in recipe.views),
+            "encoder": NamedPart(name=name, settings=encoder),
+            "objective": _spelt_out(
+                plugins.objective_part(recipe.objective.name).config, recipe.objective, "objective"
+            ),
+        }
+    )
+
+
+def _spelt_out(config: type[BaseModel], part: NamedPart, section: str) -> NamedPart:
+    settings = checked_settings(config, part, section)
+    return NamedPart(name=part.name, settings=settings.model_dump(mode="json", serialize_as_any=True))
 
 
 def check_invariances(recipe: Recipe) -> None:

@@ -7,9 +7,10 @@ __all__ = ["PretrainResult", "build_objective", "check_parts", "coarse_start", "
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -19,10 +20,11 @@ from torch import nn
 from astrofm import plugins
 from astrofm.callbacks import Checkpoints
 from astrofm.citation import bibtex
+from astrofm.contract import InputContract
 from astrofm.data.labels import task_labels
 from astrofm.data.loader import Feed, Loader
 from astrofm.data.store import CutoutStore
-from astrofm.data.supervision import Labels
+from astrofm.data.supervision import Labels, is_labelled
 from astrofm.encoders.build import embed_dim_of, initialised
 from astrofm.errors import RecipeError, RunError
 from astrofm.failure import PLAN_FILE, FailureFolder, describe_plan
@@ -30,17 +32,17 @@ from astrofm.guards import CollapseRule
 from astrofm.listener import Listener, StepInfo
 from astrofm.model import Model, ModelCard
 from astrofm.objectives.base import Objective
-from astrofm.parts import NamedEncoder, build_view, check_invariances, checked_settings, named_encoder
+from astrofm.parts import NamedEncoder, build_view, check_invariances, checked_settings, named_encoder, resolved
 from astrofm.plan import Plan, check_views, input_plan, make_pipeline, plan_run, rows_of_splits
 from astrofm.processes import ONE_PROCESS, Processes
 from astrofm.processor import precision_on
 from astrofm.recipe import NamedPart, ProbeSettings, Recipe
 from astrofm.retrieval.embed import embed
 from astrofm.run import VERSIONS_FILE, Run, versions
-from astrofm.training import fit, steps_of
+from astrofm.training import fit, layers_of, steps_of
 from astrofm.transfer.knn import knn_error_leave_one_out
 from astrofm.transfer.tasks import find_task
-from astrofm.views.pipeline import CoarseStart
+from astrofm.views.pipeline import CoarseStart, ViewPipeline
 
 LOGGED_EVERY_STEPS = 10
 
@@ -126,6 +128,7 @@ def pretrain(
     processes.check()
     check_invariances(recipe)
     precision = precision_on(device, recipe.training.precision)
+    recipe = resolved(recipe)
     recipe = recipe.model_copy(update={"training": recipe.training.model_copy(update={"precision": precision})})
     plan = plan_run(recipe, stores)
     views = [build_view(part) for part in recipe.views]
@@ -143,7 +146,7 @@ def pretrain(
     )
     num_steps = steps_of(loader, recipe.training.max_epochs, recipe.training.max_steps)
     coarse = coarse_start(recipe, num_steps)
-    _check_coarse(encoder, plan, coarse)
+    _check_sizes(encoder, plan.contract, coarse)
     pipeline = plan.pipeline(views, objective.num_views, recipe.training.seed, coarse)
     probe = _probes(recipe.probes, objective, plan, stores, device)
 
@@ -162,6 +165,7 @@ def pretrain(
         loader,
         recipe.training.optimizer,
         num_steps=num_steps,
+        layers=None if recipe.training.optimizer.layer_decay == 1 else partial(layers_of, objective),
         device=device,
         processes=processes,
         precision=precision,
@@ -237,22 +241,32 @@ def coarse_start(recipe: Recipe, num_steps: int) -> CoarseStart | None:
     return None if given is None else CoarseStart(given.size_pix, round(given.fraction * num_steps))
 
 
-def _check_coarse(encoder: nn.Module, plan: Plan, coarse: CoarseStart | None) -> None:
-    """Refuse an encoder that takes one size alone.
+def _check_sizes(encoder: nn.Module, contract: InputContract, coarse: CoarseStart | None) -> None:
+    """Refuse an encoder that does not take the input, or not the smaller one that a run begins with.
 
     Raises:
-        RecipeError: If it does not take the smaller input.
+        RecipeError: If it does not.
     """
-    if coarse is None:
-        return
-    images = torch.zeros(2, plan.contract.num_channels, coarse.size_pix, coarse.size_pix)
+    size = contract.size_pix
+    _check_size(
+        encoder,
+        contract,
+        size,
+        f"data.size_pix asks for: choose another size or encoder, or build it for this one, where it can be, with "
+        f"--set encoder.settings.size_pix={size}",
+    )
+    if coarse is not None:
+        remedy = "training.coarse asks for: choose another size or encoder, or leave training.coarse out"
+        _check_size(encoder, contract, coarse.size_pix, remedy)
+
+
+def _check_size(encoder: nn.Module, contract: InputContract, size_pix: int, remedy: str) -> None:
     try:
         with torch.no_grad():
-            encoder.eval()(images)
+            encoder.eval()(torch.zeros(2, contract.num_channels, size_pix, size_pix))
     except (AssertionError, RuntimeError, ValueError) as error:
         raise RecipeError(
-            f"the encoder takes no input of {coarse.size_pix} px, which training.coarse asks for "
-            f"({' '.join(str(error).split())}): choose another size or encoder, or leave training.coarse out"
+            f"the encoder takes no input of {size_pix} px ({' '.join(str(error).split())}), which {remedy}"
         ) from error
 
 
@@ -267,6 +281,7 @@ def _files_of_failure(run: Run, plan: Plan) -> dict[str, str]:
 
 def _model_card(recipe: Recipe, plan: Plan, architecture: NamedEncoder, num_steps: int) -> Callable[[int], ModelCard]:
     """Return what makes the card of the model as it is at a step."""
+    labels, splits = plan.labels, {plugins.survey(choice.name).name: choice.splits for choice in recipe.data.surveys}
     card = ModelCard(
         name=recipe.name,
         contract=plan.contract,
@@ -276,6 +291,12 @@ def _model_card(recipe: Recipe, plan: Plan, architecture: NamedEncoder, num_step
         num_steps=num_steps,
         surveys=tuple(feed.survey for feed in plan.feeds),
         stores={feed.survey: feed.store.content_hash for feed in plan.feeds},
+        label_kind=None if labels is None else labels.kind,
+        labelled_splits={
+            feed.survey: splits[feed.survey]
+            for feed in plan.feeds
+            if labels is not None and is_labelled(feed.labels[labels.column]).any()
+        },
         is_mock=plan.is_mock,
         seed=recipe.training.seed,
         astrofm_version=version("astrofm"),
@@ -292,28 +313,41 @@ def _probes(
 ) -> Callable[[int], Mapping[str, float]]:
     """Return the online probes as one function of the epoch: kNN, leave-one-out on the training split."""
     made = [(settings, _probe_data(settings, plan, stores)) for settings in probes]
+    surveys = [data.survey for _, data in made]
+    names = [f"{data.survey}_{data.task}" if surveys.count(data.survey) > 1 else data.survey for _, data in made]
+    if len(set(names)) < len(names):
+        raise RecipeError(f"two probes of the recipe measure the same ({', '.join(names)}): leave one of them out")
 
     def measure(epoch: int) -> dict[str, float]:
         errors = {}
-        for settings, (name, loader, labels, pipeline) in made:
+        for name, (settings, data) in zip(names, made, strict=True):
             if epoch % settings.every_epochs == 0:
-                embeddings = embed(objective.encoder, loader, pipeline, device)
-                error = knn_error_leave_one_out(embeddings, labels, num_neighbours=settings.num_neighbours)
+                embeddings = embed(objective.encoder, data.loader, data.pipeline, device)
+                error = knn_error_leave_one_out(embeddings, data.labels, num_neighbours=settings.num_neighbours)
                 errors[f"knn_error_{name}"] = error
         return errors
 
     return measure
 
 
-def _probe_data(
-    settings: ProbeSettings, plan: Plan, stores: Mapping[str, CutoutStore]
-) -> tuple[str, Loader, NDArray[np.int64], Any]:
+class _ProbeData(NamedTuple):
+    """What a probe looks at: the labelled cutouts of the training split of a survey."""
+
+    survey: str
+    task: str
+    loader: Loader
+    labels: NDArray[np.int64]
+    pipeline: ViewPipeline
+
+
+def _probe_data(settings: ProbeSettings, plan: Plan, stores: Mapping[str, CutoutStore]) -> _ProbeData:
     survey = plugins.survey(settings.survey)
     store = stores[survey.name]
     plan.contract.check_bands(survey.name, store.card.band_names)
-    labels = task_labels(store.catalog, find_task(store.card, settings.task), store.votes)
+    task = find_task(store.card, settings.task)
+    labels = task_labels(store.catalog, task, store.votes)
     train = rows_of_splits(store, ("train",))
     rows = train[labels[train] >= 0]
     loader = Loader((Feed(survey.name, store, rows),), 256, 0, shuffle=False, drop_last=False)
     pipeline = make_pipeline(plan.contract, {survey.name: input_plan(store)}, (), 1, 0)
-    return survey.name, loader, labels[rows], pipeline
+    return _ProbeData(survey.name, task.name, loader, labels[rows], pipeline)

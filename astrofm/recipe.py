@@ -130,7 +130,7 @@ class TrainingSection(_Frozen):
     optimizer: OptimizerConfig
     precision: Precision | Literal["auto"] = "32-true"
     """``auto``: bf16-mixed where the device computes in bfloat16, else 32-true; the run's folder says which it was."""
-    seed: int = 0
+    seed: int = Field(default=0, ge=0)
     deterministic: bool = False
     """Bitwise the same on a GPU; on the CPU it always is."""
     checkpoint_every_steps: int = Field(default=100, gt=0)
@@ -262,7 +262,7 @@ class Recipe(_Frozen):
         return self.model_copy(update={"data": self.data.model_copy(update={"surveys": choices})})
 
     def to_yaml(self) -> str:
-        """Return the recipe, every default spelt out."""
+        """Return the recipe, every default spelt out but those of parts, which :func:`astrofm.parts.resolved` adds."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
 
 

@@ -87,7 +87,13 @@ def replay(path: Path, device: str = "cpu") -> Replayed:
         make_views = trace.watched(pipeline)
         with _precision(failed, device):
             result = take_step(
-                objective, make_views, batch, failed.step, torch.device(device), failed.accumulate_batches
+                objective,
+                make_views,
+                batch,
+                failed.step,
+                torch.device(device),
+                failed.accumulate_batches,
+                seed=pipeline.seed,
             )
         trace.look("the loss, from values that are all finite", result.loss)
         torch.autograd.backward(result.loss)

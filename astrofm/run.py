@@ -24,6 +24,7 @@ import yaml
 from astrofm.errors import RunError
 from astrofm.home import home
 from astrofm.model import CARD, Model, ModelCard, read_card, rebuild_encoder
+from astrofm.parts import resolved
 from astrofm.recipe import Recipe, changed_keys
 
 RECORDED_PACKAGES = ("astrofm", "torch", "lightning", "timm", "numpy", "zarr", "astropy")
@@ -106,7 +107,7 @@ class Run:
             raise RunError(f"{self.path} already holds {state}: choose another --out")
         old = yaml.safe_load(self.recipe_file.read_text())
         # What is new since the run was started has its default there.
-        whole = yaml.safe_load(Recipe.parse(old, str(self.recipe_file)).to_yaml())
+        whole = yaml.safe_load(resolved(Recipe.parse(old, str(self.recipe_file))).to_yaml())
         changed = changed_keys(whole, yaml.safe_load(recipe.to_yaml()))
         if changed:
             raise RunError(

@@ -47,7 +47,7 @@ class Trace:
             if bad.any():
                 self.first = self.first or place
                 if row_ids is not None:
-                    rows = bad.flatten(1).any(dim=1).cpu()
+                    rows = bad.reshape(len(bad), -1).any(dim=1).cpu()
                     self.row_ids = row_ids.cpu()[rows].tolist()
                 return
 

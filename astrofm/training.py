@@ -5,7 +5,7 @@ The loop owns device, precision, schedules, checkpoints and interruption; an obj
 
 from __future__ import annotations
 
-__all__ = ["FitResult", "fit", "steps_of"]
+__all__ = ["FitResult", "fit", "layers_of", "steps_of"]
 
 import logging
 import math
@@ -14,8 +14,8 @@ import signal
 import subprocess
 import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -32,6 +32,7 @@ from astrofm.data.batch import Batch
 from astrofm.data.feeding.prefetch import Prefetch
 from astrofm.data.loader import Loader
 from astrofm.encoders.arrange import arrange
+from astrofm.encoders.build import layer_groups
 from astrofm.encoders.compiled import compile_networks
 from astrofm.encoders.sync_batch_norm import synchronise_batch_norm
 from astrofm.errors import RunError, TrainingError, UsageError
@@ -76,7 +77,7 @@ def fit(
     optimizer: OptimizerConfig,
     *,
     num_steps: int,
-    layers: Sequence[Sequence[nn.Parameter]] | None = None,
+    layers: Callable[[], Sequence[Sequence[nn.Parameter]]] | None = None,
     device: str = "cpu",
     processes: Processes = ONE_PROCESS,
     precision: Precision = "32-true",
@@ -98,7 +99,8 @@ def fit(
         loader: Makes the batches, ahead of their use; its order and position are part of the checkpoint.
         optimizer: Optimiser and schedule.
         num_steps: Length of the run; a run continued from a checkpoint ends there too.
-        layers: Layer groups from input to output, for layer-wise decay; None: all parameters are one group.
+        layers: Gives the layer groups from input to output, for layer-wise decay, once the networks are where they are
+            trained; None: all parameters are one group.
         device: ``cpu``, ``cuda`` or ``mps``.
         processes: Those that train together, each with its part of the batches of its ``loader``; the first one alone
             tells listeners, probes and saves.
@@ -148,7 +150,7 @@ def fit(
     watch = Watch(listeners, probe, batches)
     keeper = Keeper(checkpoints)
     started = time.monotonic()
-    with _quiet_lightning(), SignalWatch() as signals:
+    with _quiet_lightning(), _generators_kept(device), SignalWatch() as signals:
         trainer = lightning.Trainer(
             accelerator={"cuda": "gpu"}.get(device, device),
             **processes.trainer_options(device),
@@ -186,6 +188,11 @@ def fit(
     epochs = math.ceil(trainer.global_step / len(loader))
     seconds = time.monotonic() - started
     return FitResult(trainer.global_step, epochs, watch.last_metrics, seconds, watch.wait_share())
+
+
+def _generators_kept(device: str) -> AbstractContextManager[None]:
+    """Leave torch's global generators as they were: each step seeds them."""
+    return torch.random.fork_rng(devices=range(torch.cuda.device_count()) if device == "cuda" else ())
 
 
 @contextmanager
@@ -250,7 +257,7 @@ class _Module(lightning.LightningModule):
         pipeline: ViewPipeline,
         optimizer: OptimizerConfig,
         num_steps: int,
-        layers: Sequence[Sequence[nn.Parameter]] | None,
+        layers: Callable[[], Sequence[Sequence[nn.Parameter]]] | None,
         sender: Sender,
         num_parts: int,
     ) -> None:
@@ -278,7 +285,15 @@ class _Module(lightning.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the loss of one batch."""
         self.trainer.optimizers[0].zero_grad()
-        result = take_step(self.objective, self._pipeline, batch, self.global_step, self.device, self.num_parts)
+        result = take_step(
+            self.objective,
+            self._pipeline,
+            batch,
+            self.global_step,
+            self.device,
+            self.num_parts,
+            seed=self._pipeline.seed,
+        )
         self.result = replace(result, loss=result.loss.detach())
         self.metrics = {"loss": self.result.loss, **result.metrics}
         loss: Tensor = result.loss
@@ -289,7 +304,8 @@ class _Module(lightning.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """Return the optimiser and its schedule, a function of the step alone."""
-        chosen = build_optimizer(self._optimizer, self._layers or [list(self.objective.parameters())])
+        layers = [list(self.objective.parameters())] if self._layers is None else self._layers()
+        chosen = build_optimizer(self._optimizer, layers)
         schedule = torch.optim.lr_scheduler.LambdaLR(
             chosen, lambda step: learning_rate_factor(step, self.num_steps, self._optimizer)
         )
@@ -298,6 +314,13 @@ class _Module(lightning.LightningModule):
     def after_step(self, step: int) -> None:
         """Let the objective move what moves without gradients, after the optimiser step."""
         self.metrics = {**self.metrics, **self.objective.after_step(step, self.num_steps)}
+
+
+def layers_of(objective: Objective) -> list[list[nn.Parameter]]:
+    """Return the parameters of the encoder from input to output, and as the last group all others of the objective."""
+    layers = layer_groups(objective.encoder)
+    of_encoder = {parameter for layer in layers for parameter in layer}
+    return [*layers, [parameter for parameter in objective.parameters() if parameter not in of_encoder]]
 
 
 def steps_of(loader: Loader, max_epochs: int | None, max_steps: int | None) -> int:

@@ -9,18 +9,19 @@ from __future__ import annotations
 __all__ = ["ViewSheet", "view_sheet", "wanted_surveys"]
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from astrofm.data.batch import Batch, Share
+from astrofm.accumulation import rows_of
 from astrofm.data.feeding.order import Position
 from astrofm.data.loader import Loader
 from astrofm.data.store import CutoutStore
 from astrofm.errors import ContractError, UsageError
+from astrofm.guards import row_names
 from astrofm.parts import build_view, named_encoder
 from astrofm.plan import Plan, check_normalisation, check_views, plan_run
 from astrofm.pretrain import build_objective
@@ -144,44 +145,14 @@ def _num_views(recipe: Recipe, plan: Plan) -> int:
 
 def _sample(loader: Loader, pipeline: ViewPipeline, plan: Plan, step: int) -> _Sample:
     """Return the first cutouts of the batch of a step, and their views."""
-    batch = _first_rows(loader.batch_at(Position(*divmod(step, len(loader)))), MEASURED_CUTOUTS)
+    batch = loader.batch_at(Position(*divmod(step, len(loader))))
+    batch = rows_of(batch, 0, min(MEASURED_CUTOUTS, batch.size))  # as the first of several ranks has them
     surveys = np.empty(batch.size, dtype=object)
     for share in batch.shares:
         surveys[share.places] = share.survey
     views = [torch.stack(pipeline(batch, step + draw, "cpu").images) for draw in range(NUM_DRAWS)]
-    return _Sample(surveys.astype(str), _ids(batch, plan), pipeline.plain(batch, "cpu"), torch.stack(views))
-
-
-def _first_rows(batch: Batch, num: int) -> Batch:
-    """Return the first rows of a batch, as the first of several ranks would have them: their views are the same."""
-    shares = [_kept(share, share.places < num) for share in batch.shares]
-    return replace(
-        batch,
-        shares=tuple(share for share in shares if len(share.places)),
-        row_ids=batch.row_ids[:num],
-        labels={name: values[:num] for name, values in batch.labels.items()},
-    )
-
-
-def _kept(share: Share, is_kept: NDArray[np.bool_]) -> Share:
-    return replace(
-        share,
-        images=share.images[is_kept],
-        mask=None if share.mask is None else share.mask[is_kept],
-        places=share.places[is_kept],
-        meta={name: values[is_kept] for name, values in share.meta.items()},
-    )
-
-
-def _ids(batch: Batch, plan: Plan) -> list[str]:
-    """Return the id of each row of a batch; row ids count the rows of the feeds, one feed after the other."""
-    starts = np.cumsum([0, *(len(feed.rows) for feed in plan.feeds)])
-    ids = []
-    for row_id in batch.row_ids.tolist():
-        number = int(np.searchsorted(starts, row_id, side="right")) - 1
-        feed = plan.feeds[number]
-        ids.append(str(feed.store.catalog.column("id_str")[feed.rows[row_id - starts[number]]]))
-    return ids
+    ids = row_names(plan.feeds, batch.row_ids)
+    return _Sample(surveys.astype(str), ids, pipeline.plain(batch, "cpu"), torch.stack(views))
 
 
 def _constants(survey: str, pipeline: ViewPipeline, num_channels: int) -> tuple[Tensor, Tensor]:

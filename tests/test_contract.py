@@ -90,17 +90,23 @@ def test_cutouts_that_are_too_small_are_refused_with_both_sides():
     with pytest.raises(ContractError) as caught:
         contract().check_scale("first", 100.0)
     assert str(caught.value) == (
-        "the network looks at 126 arcsec and the cutouts of 'first' span only 100 arcsec: "
-        "ingest larger cutouts, or stretch them with --resample"
+        "the network looks at 126 arcsec and the cutouts of 'first' span only 100: "
+        "ingest larger cutouts, or accept empty borders with --resample"
     )
 
 
-def test_the_low_end_of_a_range_is_what_cutouts_must_cover():
+def test_the_middle_of_a_range_is_looked_at_and_cutouts_must_cover_it():
     ranged = contract(field_of_view_arcsec=Range(low=100, high=200))
-    ranged.check_scale("first", 95.0)
-    with pytest.raises(ContractError, match="looks at 100-200 arcsec"):
-        ranged.check_scale("first", 80.0)
+    ranged.check_scale("first", 140.0)
+    with pytest.raises(ContractError, match="looks at 150 arcsec"):
+        ranged.check_scale("first", 100.0)
     contract(field_of_view_arcsec="unknown").check_scale("first", 1.0)
+
+
+@pytest.mark.parametrize("field_of_view", [-100.0, 0.0, {"low": -1, "high": 2}])
+def test_a_field_of_view_is_positive(field_of_view):
+    with pytest.raises(ValidationError, match="greater than 0"):
+        contract(field_of_view_arcsec=field_of_view)
 
 
 def test_a_contract_without_channels_or_with_a_misspelt_key_is_no_contract():

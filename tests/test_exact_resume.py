@@ -9,7 +9,9 @@ import time
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
+from astrofm.encoders.build import build_untrained
 from astrofm.interruption import Interrupted
 from astrofm.pretrain import pretrain
 from astrofm.recipe import NamedPart
@@ -105,6 +107,27 @@ def test_twenty_and_twenty_steps_are_forty(objective, training, recipe_of, store
     with pytest.raises(Interrupted):
         pretrain(recipe, stores, run.path, listeners=[SignalAt(STOPPED_AT)])
     assert run.step() == STOPPED_AT
+    pretrain(recipe, stores, run.path, resume=True)
+    assert_same_end(run, whole)
+
+
+def test_what_an_encoder_draws_at_random_is_drawn_again(recipe_of, stores, tmp_path, monkeypatch):
+    """As the stochastic depth does that some architectures have of their own accord."""
+
+    def with_dropout(config, num_channels):
+        encoder = build_untrained(config, num_channels)
+        encoder.global_pool = nn.Sequential(encoder.global_pool, nn.Dropout(0.3))
+        return encoder
+
+    monkeypatch.setattr("astrofm.encoders.build.build_untrained", with_dropout)
+    recipe, before = recipe_of("byol", max_steps=6), torch.random.get_rng_state()
+    whole, run = Run(tmp_path / "whole"), Run(tmp_path / "run")
+    pretrain(recipe, stores, whole.path)
+    assert torch.equal(torch.random.get_rng_state(), before)
+    torch.rand(3)
+    with pytest.raises(Interrupted):
+        pretrain(recipe, stores, run.path, listeners=[SignalAt(4)])
+    torch.rand(3)
     pretrain(recipe, stores, run.path, resume=True)
     assert_same_end(run, whole)
 

@@ -18,7 +18,8 @@ from astrofm.data.ingest import ingest
 from astrofm.data.store import CutoutStore
 from astrofm.errors import ContractError, RecipeError, RunError, UsageError
 from astrofm.interruption import Interrupted
-from astrofm.objectives.byol import BYOL
+from astrofm.objectives.byol import BYOL, BYOLConfig
+from astrofm.parts import resolved
 from astrofm.plugins import survey
 from astrofm.pretrain import needed_surveys, pretrain
 from astrofm.recipe import NamedPart, Recipe
@@ -244,9 +245,65 @@ def test_first_part_of_a_run_sees_fewer_pixels(tiny_recipe, mock_stores, tmp_pat
 def test_encoder_that_takes_one_size_alone_is_told_before_the_folder_is_made(tiny_recipe, mock_stores, tmp_path):
     recipe = tiny_recipe(coarse={"size_pix": 16, "fraction": 0.5})
     recipe = recipe.model_copy(update={"encoder": NamedPart(name="vit_tiny_patch16_224", settings={"size_pix": 32})})
-    with pytest.raises(RecipeError, match=r"encoder takes no input of 16 px, which training\.coarse asks for \(.*32"):
+    with pytest.raises(RecipeError, match=r"encoder takes no input of 16 px \(.*32.*\), which training\.coarse asks"):
         pretrain(recipe, {"gz-evo": mock_stores["gz-evo"]}, tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_encoder_that_does_not_take_the_input_is_told_before_the_folder_is_made(tiny_recipe, mock_stores, tmp_path):
+    stores, out = {"gz-evo": mock_stores["gz-evo"]}, tmp_path / "run"
+    recipe = tiny_recipe(max_steps=1).model_copy(update={"encoder": NamedPart(name="vit_tiny_patch16_224")})
+    with pytest.raises(RecipeError, match=r"takes no input of 32 px \(.*224.* --set encoder\.settings\.size_pix=32"):
+        pretrain(recipe, stores, out)
+    assert not out.exists()
+
+
+def test_settings_that_a_recipe_leaves_out_are_in_the_file_of_the_run(undisturbed, recipe):
+    written = Recipe.load(str(undisturbed[0].recipe_file))
+    assert written.encoder.settings == {"stem": "timm", "size_pix": None}
+    assert written.objective.settings["tau_schedule"] == BYOLConfig.model_fields["tau_schedule"].default
+    jitter = next(part for part in written.views if part.name == "jitter")
+    assert {"brightness": [0.6, 1.4], "saturation": None}.keys() <= jitter.settings.keys()
+    assert written == resolved(recipe) == resolved(written)
+
+
+def test_layers_learn_at_rates_of_their_own_where_that_is_asked_for(tiny_recipe, mock_stores, tmp_path):
+    stores = {"gz-evo": mock_stores["gz-evo"]}
+    for decay in (0.5, 1.0):
+        optimizer = {"name": "adamw", "learning_rate": 1e-3, "layer_decay": decay, "schedule": "constant"}
+        pretrain(tiny_recipe(max_steps=1, optimizer=optimizer), stores, tmp_path / f"{decay}")
+    rates = {
+        decay: {group["lr"] for group in state(Run(tmp_path / f"{decay}"))["optimizer_states"][0]["param_groups"]}
+        for decay in (0.5, 1.0)
+    }
+    assert rates[1.0] == {1e-3}
+    assert max(rates[0.5]) == 1e-3  # of the projector
+    assert len(rates[0.5]) > 3
+    assert max(rates[0.5] - {1e-3}) == pytest.approx(5e-4)
+
+
+def test_probes_of_one_survey_have_names_of_their_own(tiny_recipe, mock_stores, tmp_path):
+    tasks = [task.name for task in survey("mirabest").card.tasks][:2]
+    probes = tuple({"survey": "mirabest", "task": task, "num_neighbours": 3} for task in tasks)
+    stores = {"mirabest": mock_stores["mirabest"]}
+    result = pretrain(tiny_recipe("mirabest", probes, max_steps=None, max_epochs=1), stores, tmp_path / "run")
+    assert {f"knn_error_mirabest_{task}" for task in tasks} <= result.metrics.keys()
+    twice = ({"survey": "mirabest", "num_neighbours": 3}, {"survey": "mirabest", "task": tasks[0]})
+    with pytest.raises(RecipeError, match=f"two probes of the recipe measure the same .*mirabest_{tasks[0]}"):
+        pretrain(tiny_recipe("mirabest", twice), stores, tmp_path / "other")
+
+
+def test_model_of_a_run_says_whose_labels_it_has_seen(undisturbed, tiny_recipe, mock_stores, tmp_path):
+    assert undisturbed[0].model().card.labelled_splits == {}
+    given = tiny_recipe("mirabest", max_steps=1).model_dump()
+    given["data"]["surveys"] = [{"name": "mirabest", "splits": ["train", "test"]}, "mightee"]
+    given["data"]["channels"] = [{"name": "radio"}]
+    given["objective"] = {"name": "supervised", "settings": {"head": {"kind": "classes", "task": "fr-all"}}}
+    stores = {name: mock_stores[name] for name in ("mirabest", "mightee")}
+    pretrain(Recipe.parse(given, "made for tests"), stores, tmp_path / "run")
+    card = Run(tmp_path / "run").model().card
+    assert card.label_kind == "classes"
+    assert card.labelled_splits == {"mirabest": ("train", "test")}
 
 
 def test_full_disk_under_the_metrics_is_one_sentence_and_the_run_goes_on_later(

@@ -198,6 +198,12 @@ def traced(network, values):
     return trace.first
 
 
+def test_trace_names_the_rows_whose_labels_are_not_finite():
+    trace = Trace()
+    trace.look("the labels 'z_spec'", torch.tensor([0.1, torch.inf, 0.3]), torch.tensor([7, 8, 9]))
+    assert (trace.first, trace.row_ids) == ("the labels 'z_spec'", [8])
+
+
 def test_trace_names_the_first_module_the_loss_or_the_gradient():
     values = torch.ones(2, 3)
     plain = [nn.Linear(3, 3), nn.ReLU(inplace=True)]

@@ -6,11 +6,14 @@ import shlex
 from itertools import pairwise
 
 import pytest
+import yaml
 
 from astrofm import plugins
 from astrofm.demo import DemoSettings
 from astrofm.encoders.build import EncoderConfig, build_encoder
+from astrofm.heads.build import HEADS_KEY
 from astrofm.home import shipped
+from astrofm.parts import resolved
 from astrofm.plan import plan_run
 from astrofm.pretrain import needed_surveys, pretrain
 from astrofm.recipe import Recipe, changed_keys
@@ -69,6 +72,18 @@ def test_its_encoder_and_objective_can_be_built(recipe):
     assert build_encoder(config, len(recipe.data.channels), seed=0) is not None
     registered = plugins.objective_part(recipe.objective.name)
     registered.config.model_validate(recipe.objective.settings)
+
+
+def test_all_that_it_leaves_out_can_be_spelt_out_and_read_again(recipe):
+    whole = resolved(recipe)
+    again = Recipe.parse(yaml.safe_load(whole.to_yaml()), recipe.name)
+    assert again == whole == resolved(again)
+    registered = plugins.objective_part(recipe.objective.name)
+    context = {HEADS_KEY: plugins.head_configs()}
+    given, read = (
+        registered.config.model_validate(each.objective.settings, context=context) for each in (recipe, again)
+    )
+    assert given == read
 
 
 def test_it_starts_on_mock_data_with_views_that_differ_and_a_finite_loss(recipe, tmp_path):

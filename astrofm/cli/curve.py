@@ -50,7 +50,7 @@ def curve(
     resample: Resample = False,
     out: Annotated[Path | None, typer.Option("--out", help="Folder; default: curve-SURVEY where you are.")] = None,
     device: Device = None,
-    seed: Seed = 0,
+    seed: Seed = None,
     as_json: AsJson = False,
 ) -> None:
     """Measure error against labels for several models; the same command goes on after a stop."""
@@ -61,7 +61,7 @@ def curve(
     from astrofm.transfer.finetune import FinetuneConfig
 
     card = plugins.survey(survey).card
-    modes = chosen_modes(mode)
+    modes = chosen_modes(mode, changes)
     settings, numbers = FinetuneConfig.with_changes(changes), _numbers(labels)
     entrants = {name: Entrant(*_model_and_cost(path)) for name, path in _paths(models).items()}
     target = out or Path(f"curve-{card.name}")

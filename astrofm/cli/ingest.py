@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from astrofm.cli.options import Seed, mock_seed
 from astrofm.cli.show import AsJson, emit, note, progress
 from astrofm.cli.store import show_store
 from astrofm.errors import UsageError
@@ -29,7 +30,7 @@ def ingest(
     keep_bits: Annotated[int | None, typer.Option("--keep-bits", help="Round float32 to so many bits, 1-23.")] = None,
     workers: Annotated[int, typer.Option("--workers", min=1, help="Processes.")] = 1,
     dask: Annotated[str, typer.Option("--dask", help="Address of a Dask scheduler to work on instead.")] = "",
-    seed: Annotated[int, typer.Option("--seed", help="Seed of the mock archive.")] = 0,
+    seed: Seed = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a store made with other parameters.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -45,6 +46,7 @@ def ingest(
     found = plugins.survey(survey)
     if source is not None and mock is not None:
         raise UsageError("ingest takes either --source FOLDER_OR_FILE or --mock N")
+    seed_of_mock = mock_seed(seed, mock, "a real archive needs none")
     options = IngestOptions.of(
         unit=unit,
         pixel_scale_arcsec=pixel_scale,
@@ -55,7 +57,7 @@ def ingest(
     target = store_path(found.name) if out is None else out
     with tempfile.TemporaryDirectory(prefix="astrofm-mock-") as scratch, progress() as listener:
         if mock is not None:
-            archive = found.mock(mock, seed, Path(scratch))
+            archive = found.mock(mock, seed_of_mock, Path(scratch))
         else:
             archive = local_source(source, found, listener=listener, say=note)
         info = ingest_archive(

@@ -18,6 +18,7 @@ __all__ = [
     "TestSurvey",
     "TrainSurvey",
     "default_device",
+    "mock_seed",
 ]
 
 from typing import Annotated
@@ -31,7 +32,7 @@ Stores = Annotated[
     typer.Option("--store", help="A store (folder or URL); it serves the survey its manifest names. May be repeated."),
 ]
 Mock = Annotated[int | None, typer.Option("--mock", min=8, help="Use N made-up objects of every survey touched.")]
-Seed = Annotated[int, typer.Option("--seed", help="Seed of the mock archives.")]
+Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Seed of the mock archives; default: 0.")]
 Device = Annotated[str | None, typer.Option("--device", help="cpu, cuda or mps; default: cuda if it is there.")]
 
 # How a model is measured with labels.
@@ -46,7 +47,23 @@ TrainSurvey = Annotated[str | None, typer.Option("--train-survey", help="Survey 
 TestSurvey = Annotated[str | None, typer.Option("--test-survey", help="Survey to test on.")]
 FinetuneChanges = Annotated[list[str], typer.Option("--set", help="Change fine-tuning: epochs=100.")]
 AdaptBands = Annotated[bool, typer.Option("--adapt-bands", help="Accept bands new to the model.")]
-Resample = Annotated[bool, typer.Option("--resample", help="Accept cutouts smaller than the view.")]
+Resample = Annotated[bool, typer.Option("--resample", help="Accept cutouts smaller than the view, with empty borders.")]
+
+
+def mock_seed(given: int | None, mock: int | None, other: str) -> int:
+    """Return the seed of the mock archives.
+
+    Args:
+        given: What ``--seed`` gave.
+        mock: What ``--mock`` gave.
+        other: What seeds the rest of the command, for the message.
+
+    Raises:
+        UsageError: If a seed was given and there is no mock archive.
+    """
+    if given is not None and mock is None:
+        raise UsageError(f"--seed {given} is the seed of mock archives, and there is no --mock; {other}")
+    return given or 0
 
 
 def default_device(given: str | None) -> str:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from astrofm.cli.options import Device, Mock, Seed, Stores, default_device
+from astrofm.cli.options import Device, Mock, Seed, Stores, default_device, mock_seed
 from astrofm.cli.show import AsJson, emit, hush, note, progress, warn
 from astrofm.cli.training_progress import TrainingProgress
 from astrofm.errors import AstrofmError, TrainingError, UsageError
@@ -41,7 +41,7 @@ def pretrain(
     sharded: Annotated[
         bool, typer.Option("--sharded", help="Divide weights and optimiser among the processes (FSDP).")
     ] = False,
-    seed: Seed = 0,
+    seed: Seed = None,
     as_json: AsJson = False,
 ) -> None:
     """Pretrain without labels; leaves a run whose model 'astrofm transfer' takes."""
@@ -57,17 +57,19 @@ def pretrain(
     processes.end_with_the_first()
     if processes.rank > 0:
         hush()
+    seed_of_mock = mock_seed(seed, mock, f"a run has its own: --set training.seed={seed}")
     recipe = chosen_recipe(config, changes, survey, is_mock=mock is not None)
     library.check_parts(recipe)
     with progress() as listener:
-        stores = find_stores(library.needed_surveys(recipe), store, mock=mock, seed=seed, listener=listener, say=note)
+        needed = library.needed_surveys(recipe)
+        stores = find_stores(needed, store, mock=mock, seed=seed_of_mock, listener=listener, say=note)
     is_mock = any(found.is_mock for found in stores.values())
     trained = [plugins.survey(choice.name).name for choice in recipe.data.surveys]
     folder = out or home() / "runs" / "-".join([recipe.name, *trained, *(["mock"] if is_mock else [])])
     if is_mock:
         warn("the data is mock: for trying out, not for science")
     chosen_device = default_device(device)
-    if chosen_device == "cpu" and recipe.training.precision == "bf16-mixed" and not has_bfloat16():
+    if chosen_device == "cpu" and recipe.training.precision == "bf16-mixed" and has_bfloat16() is False:
         warn(
             "this processor does not compute in bfloat16, which the recipe asks for: it may take ten times as long as "
             "with --set training.precision=32-true"
@@ -100,7 +102,7 @@ def pretrain(
     left_out = ", ".join(f"{count} of {name}" for name, count in result.excluded.items() if count) or "none"
     note(f"{result.num_cutouts} cutouts, {result.step} steps in {result.seconds:.0f} s")
     note(f"left out by cross-match: {left_out}")
-    note(f"model in {folder}{_next(survey, stores.values(), store, mock, seed, folder)}")
+    note(f"model in {folder}{_next(survey, stores.values(), store, mock, seed_of_mock, folder)}")
 
 
 def _next(
@@ -109,21 +111,25 @@ def _next(
     """Return the command that comes next, for the first survey that has labels; empty where none has."""
     from astrofm import plugins
     from astrofm.data.store import CutoutStore
+    from astrofm.model import read_card
+    from astrofm.run import Run
+    from astrofm.transfer.pairing import check_labels_unseen, splits_tested
 
     labelled = [name for name in surveys if plugins.survey(name).card.tasks]
     if not labelled:
         return ""
     card = plugins.survey(labelled[0]).card
-    needed = {card.name} if card.transfer is None else {card.transfer.train, card.transfer.test}
+    train, test = (card.name, card.name) if card.transfer is None else (card.transfer.train, card.transfer.test)
     words = ["--survey", labelled[0]]
     for path in given:
-        words += ["--store", str(path)] if CutoutStore.open(path).card.name in needed else []
+        words += ["--store", str(path)] if CutoutStore.open(path).card.name in (train, test) else []
     words += [] if mock is None else ["--mock", str(mock)]
     words += [] if mock is None or seed == 0 else ["--seed", str(seed)]
     try:
+        check_labels_unseen(read_card(Run(folder).model_folder), test, splits_tested(train, test))
         num_labels = min([USUAL_LABELS, *(_num_labels(card, store) for store in opened)])
     except AstrofmError:
-        return ""  # the run is whole; its labels are another matter
+        return ""  # the run is whole; labels that are missing, or were trained on, are another matter
     if num_labels < 2:
         return ""
     words += ["--labels", str(num_labels), "--model", str(folder)]

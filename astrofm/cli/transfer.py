@@ -35,6 +35,7 @@ from astrofm.cli.options import (
     TestSurvey,
     TrainSurvey,
     default_device,
+    mock_seed,
 )
 from astrofm.cli.show import AsJson, emit, note, percent, progress, table, warn
 from astrofm.errors import UsageError
@@ -63,7 +64,7 @@ def transfer(
     resample: Resample = False,
     out: Annotated[Path | None, typer.Option("--out", help="Folder for transfer.json.")] = None,
     device: Device = None,
-    seed: Seed = 0,
+    seed: Seed = None,
     as_json: AsJson = False,
 ) -> None:
     """Train on N labels of the training split and measure the error on the test split."""
@@ -77,7 +78,7 @@ def transfer(
     from astrofm.transfer.report import write_report
 
     card = plugins.survey(survey).card
-    modes = chosen_modes(mode)
+    modes = chosen_modes(mode, changes)
     settings = FinetuneConfig.with_changes(changes)
     if out is not None and out.exists() and not out.is_dir():
         raise UsageError(f"--out names a folder for transfer.json, and {out} is a file")
@@ -117,24 +118,27 @@ def transfer(
         show_report(report.to_json())
 
 
-def chosen_modes(mode: str) -> tuple[str, ...]:
-    """Return the modes that ``--mode`` asks for."""
+def chosen_modes(mode: str, changes: Sequence[str]) -> tuple[str, ...]:
+    """Return the modes that ``--mode`` asks for; refuse changes to fine-tuning where none of them fine-tunes."""
     from astrofm.transfer.bench import MODES, check_modes
 
     modes = MODES if mode == "all" else (mode,) if mode else DEFAULT_MODES
     check_modes(modes)
+    if changes and "finetune" not in modes:
+        raise UsageError(f"--set {changes[0]} changes fine-tuning, and --mode {mode} does none: leave one of them out")
     return modes
 
 
 def stores_of(
-    names: tuple[str, str], given: Sequence[str | Path], mock: int | None, seed: int
+    names: tuple[str, str], given: Sequence[str | Path], mock: int | None, seed: int | None
 ) -> tuple[CutoutStore, CutoutStore]:
     """Return the store that the labels come from and the one to test on."""
     from astrofm import plugins
     from astrofm.stores import find_stores
 
+    seed_of_mock = mock_seed(seed, mock, "labels are drawn with the seeds 0, 1 and so on, as many as --seeds says")
     with progress() as listener:
-        stores = find_stores(dict.fromkeys(names), given, mock=mock, seed=seed, listener=listener, say=note)
+        stores = find_stores(dict.fromkeys(names), given, mock=mock, seed=seed_of_mock, listener=listener, say=note)
     train, test = (stores[plugins.survey(name).name] for name in names)
     return train, test
 
@@ -156,17 +160,24 @@ def surveys_of(card: SurveyCard, survey: str, train: str | None, test: str | Non
 
 
 def _newest_model(train: CutoutStore, test: CutoutStore) -> Path | None:
-    """Return the newest finished run whose model may be fed the training survey; mock serves mock only."""
+    """Return the newest finished run whose model may be fed the training survey and has not seen the labels tested on.
+
+    Mock serves mock only.
+    """
     from astrofm.errors import ContractError
     from astrofm.model import ModelCard
     from astrofm.plan import field_of_view_arcsec
     from astrofm.run import newest_finished_run
+    from astrofm.transfer.pairing import check_labels_unseen, splits_tested
+
+    splits = splits_tested(train.card.name, test.card.name)
 
     def accepts(card: ModelCard) -> bool:
         try:
             card.contract.check_bands(train.card.name, train.card.band_names)
             card.contract.check_scale(train.card.name, field_of_view_arcsec(train))
-        except ContractError:
+            check_labels_unseen(card, test.card.name, splits)
+        except (ContractError, UsageError):
             return False
         return card.is_mock == (train.is_mock or test.is_mock)
 

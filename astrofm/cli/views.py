@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from astrofm.cli.options import Mock, Seed, Stores
+from astrofm.cli.options import Mock, Seed, Stores, mock_seed
 from astrofm.cli.pretrain import chosen_recipe
 from astrofm.cli.show import AsJson, emit, note, percent, progress, table, warn
 from astrofm.errors import UsageError
@@ -30,7 +30,7 @@ def views(
         Path | None, typer.Option("--out", help="PNG file; default: views-RECIPE.png where you are.")
     ] = None,
     num: Annotated[int, typer.Option("--num", min=1, help="Cutouts to show.")] = 8,
-    seed: Seed = 0,
+    seed: Seed = None,
     as_json: AsJson = False,
 ) -> None:
     """Draw cutouts and their views as 'astrofm pretrain' would feed them; look before training."""
@@ -40,11 +40,12 @@ def views(
 
     if out is not None and out.suffix.lower() != ".png":
         raise UsageError(f"the sheet is a PNG, and --out is {str(out)!r}: choose a name that ends in .png")
+    seed_of_mock = mock_seed(seed, mock, f"a run has its own: --set training.seed={seed}")
     recipe = chosen_recipe(config, changes, survey, is_mock=mock is not None)
     check_parts(recipe)
     with progress() as listener:
         wanted = library.wanted_surveys(recipe)
-        stores = find_stores(wanted, store, mock=mock, seed=seed, listener=listener, say=note)
+        stores = find_stores(wanted, store, mock=mock, seed=seed_of_mock, listener=listener, say=note)
     if any(found.is_mock for found in stores.values()):
         warn("the data is mock: for trying out, not for science")
     sheet = library.view_sheet(recipe, stores, num=num)

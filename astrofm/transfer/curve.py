@@ -38,9 +38,12 @@ from astrofm.transfer.finetune import FinetuneConfig
 from astrofm.transfer.metrics import compared
 from astrofm.transfer.pairing import (
     check_contract,
+    check_labels_unseen,
     labelled_data,
     leave_out_test_sources,
     matching_tasks,
+    sources_without_place,
+    splits_tested,
     training_data,
 )
 
@@ -100,8 +103,8 @@ def measure_curve(
         listener: Progress.
 
     Raises:
-        UsageError: If a mode, task or number of orientations does not exist, a number of labels is no curve, or folds
-            are asked for across surveys.
+        UsageError: If a mode, task or number of orientations does not exist, a number of labels is no curve, folds
+            are asked for across surveys, or a model was trained on the labels that it is tested on.
         ContractError: If an encoder may not be fed the data.
         DataError: If more labels are asked for than there are, or there is nothing to test on.
     """
@@ -116,11 +119,13 @@ def measure_curve(
             f"{folds} folds were asked for, of {train_store.card.name!r} and {test_store.card.name!r}: "
             "folds divide the training split of one survey into 2 or more parts"
         )
+    overrides: dict[str, None] = {}
     if folds:
         train = training_data(train_store, train_task)
         test, left_out = train, 0
     else:
         train, test = labelled_data(train_store, test_store, train_task, test_task)
+        overrides |= dict.fromkeys(sources_without_place(train, test))
         train, left_out = leave_out_test_sources(train, test)
     _check_distinct({name: entrant.model for name, entrant in entrants.items()})
     about = {
@@ -129,11 +134,12 @@ def measure_curve(
         "stores": [_facts_of(store) for store in (train_store, test_store)],
         "folds": folds,
     }
-    overrides: dict[str, None] = {}
     curve = _Curve(cells, about, tuple(sorted(set(labels))), tuple(modes), seeds, folds, listener)
     rows: list[CurveRow] = []
+    splits = splits_tested(train_store.card.name, test_store.card.name, folds=folds > 0)
     for name, entrant in entrants.items():
         card = entrant.model.card
+        check_labels_unseen(card, test_store.card.name, splits)
         found = check_contract(card.contract, train_store, test_store, adapt_bands=adapt_bands, resample=resample)
         overrides |= dict.fromkeys(found)
         num_classes = len(train_task.classes)

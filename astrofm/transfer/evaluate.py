@@ -22,7 +22,15 @@ from astrofm.recipe import Recipe
 from astrofm.transfer.bench import Arm, Bench, Features, check_modes, pretrained_arm, random_arm
 from astrofm.transfer.finetune import FinetuneConfig
 from astrofm.transfer.metrics import check_distinct, compared
-from astrofm.transfer.pairing import check_contract, labelled_data, leave_out_test_sources, matching_tasks
+from astrofm.transfer.pairing import (
+    check_contract,
+    check_labels_unseen,
+    labelled_data,
+    leave_out_test_sources,
+    matching_tasks,
+    sources_without_place,
+    splits_tested,
+)
 from astrofm.transfer.report import TransferReport, TransferRow
 
 
@@ -64,7 +72,8 @@ def transfer(
         listener: Progress.
 
     Raises:
-        UsageError: If a mode, task or number of orientations does not exist.
+        UsageError: If a mode, task or number of orientations does not exist, or the model was trained on the labels
+            that it is tested on.
         ContractError: If the encoder may not be fed the data.
         DataError: If more labels are asked for than there are, or there is nothing to test on.
     """
@@ -74,8 +83,10 @@ def transfer(
     check_orientations(orientations)
     test_task, train_task = matching_tasks(test_store.card, train_store.card, task)
     train, test = labelled_data(train_store, test_store, train_task, test_task)
+    unplaced = sources_without_place(train, test)
     train, left_out = leave_out_test_sources(train, test)
     if model is not None:
+        check_labels_unseen(model.card, test.survey, splits_tested(train.survey, test.survey))
         contract, architecture = model.card.contract, NamedEncoder.from_facts(model.card.encoder)
     else:
         assert recipe is not None
@@ -105,7 +116,7 @@ def transfer(
         model=model_name,
         model_step=None if model is None else model.card.step,
         mock=train_store.is_mock or test_store.is_mock or (model is not None and model.card.is_mock),
-        overrides=overrides,
+        overrides=(*overrides, *unplaced),
         left_out=left_out,
         commonest_class=tuple(train_task.classes)[commonest],
         commonest_class_error=float((test.labels != commonest).mean()),

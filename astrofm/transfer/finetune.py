@@ -12,6 +12,7 @@ __all__ = ["FinetuneConfig", "LabelledData", "finetune"]
 import gc
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, Self
 
 import numpy as np
@@ -23,7 +24,7 @@ from torch import nn
 from astrofm.contract import InputContract
 from astrofm.data.loader import Feed, Loader
 from astrofm.data.store import CutoutStore
-from astrofm.encoders.build import embed_dim_of, initialised, layer_groups
+from astrofm.encoders.build import embed_dim_of, initialised
 from astrofm.encoders.orientations import OrientationMean
 from astrofm.errors import DataError, RecipeError, in_one_line
 from astrofm.heads.classes import ClassHead
@@ -34,7 +35,7 @@ from astrofm.plan import input_plan, make_pipeline
 from astrofm.processor import precision_on
 from astrofm.recipe import NamedPart, apply_change
 from astrofm.retrieval.embed import embed
-from astrofm.training import fit, steps_of
+from astrofm.training import fit, layers_of, steps_of
 from astrofm.transfer.linear import LinearProbe, fit_linear_probe
 from astrofm.views.pipeline import ViewPipeline
 
@@ -159,7 +160,7 @@ def finetune(
         loader,
         config.optimizer,
         num_steps=steps_of(loader, config.epochs, None),
-        layers=[*layer_groups(encoder), list(objective.head.parameters())],
+        layers=partial(layers_of, objective),
         device=device,
         precision=precision_on(device, config.precision),
     )
@@ -194,6 +195,5 @@ def _predict(
     pipeline = data.plain_pipeline(contract)
     probabilities = nn.Sequential(objective.encoder, objective.head, nn.Softmax(dim=1))
     classifier = OrientationMean(probabilities, orientations).eval().to(device)
-    with torch.no_grad():
-        predicted = [classifier(pipeline.plain(batch, device)).argmax(dim=1).cpu().numpy() for batch in data.in_order()]
-    return np.concatenate(predicted).astype(np.int64)
+    classes: NDArray[np.int64] = embed(classifier, data.in_order(), pipeline, device).argmax(axis=1)
+    return classes

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 __all__ = [
     "check_contract",
+    "check_labels_unseen",
     "labelled_data",
     "leave_out_test_sources",
     "matching_tasks",
     "num_test_sources",
+    "sources_without_place",
+    "splits_tested",
     "training_data",
 ]
 
@@ -20,9 +23,11 @@ from astrofm.card import ClassTask, SurveyCard, VoteTask
 from astrofm.contract import InputContract
 from astrofm.data.crossmatch import near
 from astrofm.data.labels import MOST_TOLD, task_labels
+from astrofm.data.loader import Feed
 from astrofm.data.store import CutoutStore
 from astrofm.errors import ContractError, DataError, UsageError
-from astrofm.plan import field_of_view_arcsec, rows_of_splits
+from astrofm.model import ModelCard
+from astrofm.plan import check_normalisation, field_of_view_arcsec, input_plan, rows_of_splits
 from astrofm.transfer.finetune import LabelledData
 from astrofm.transfer.tasks import find_task
 
@@ -78,8 +83,7 @@ def labelled_data(
         DataError: If there is nothing to test on.
     """
     train = training_data(train_store, train_task)
-    same = test_store.card.name == train_store.card.name
-    test = _rows_with_labels(test_store, test_task, ("test",) if same else ("train", "val", "test"))
+    test = _rows_with_labels(test_store, test_task, splits_tested(train_store.card.name, test_store.card.name))
     order = np.array([list(train_task.classes).index(name) for name in test_task.classes])
     if not len(test.rows):
         raise DataError(
@@ -117,6 +121,45 @@ def leave_out_test_sources(train: LabelledData, test: LabelledData) -> tuple[Lab
     return train.take(kept), len(train.rows) - len(kept)
 
 
+def check_labels_unseen(card: ModelCard, test_survey: str, splits: Sequence[str]) -> None:
+    """Refuse a model that was trained on the labels of what is to be tested on.
+
+    Redshifts say nothing of classes, which are all that is tested.
+
+    Args:
+        card: Of the model.
+        test_survey: Survey that is tested on.
+        splits: Those of its splits.
+
+    Raises:
+        UsageError: If it was.
+    """
+    seen = [split for split in splits if split in card.labelled_splits.get(test_survey, ())]
+    if seen and card.label_kind != "redshift":
+        raise UsageError(
+            f"the model {card.name!r} was trained on labels ({card.label_kind}) of the {' and '.join(seen)} split of "
+            f"{test_survey!r}, and its error on them says nothing of new sources: test on another survey, or pretrain "
+            f"with --set 'data.surveys=[{{name: {test_survey}, splits: [...]}}]' without what is tested on"
+        )
+
+
+def sources_without_place(train: LabelledData, test: LabelledData) -> tuple[str, ...]:
+    """Say how many sources of two surveys cannot be looked for among each other, as they have no position."""
+    if train.survey == test.survey:
+        return ()
+    counts = {data.survey: int(np.isnan(data.store.catalog.column("ra")[data.rows]).sum()) for data in (train, test)}
+    unplaced = " and ".join(f"{num} of {survey!r}" for survey, num in counts.items() if num)
+    told = f"{unplaced} have no position: whether a source is in both surveys is not known of them"
+    return (told,) if unplaced else ()
+
+
+def splits_tested(train_survey: str, test_survey: str, *, folds: bool = False) -> tuple[str, ...]:
+    """Return the splits of the test survey that a transfer or a curve tests on."""
+    if folds:
+        return ("train",)
+    return ("test",) if test_survey == train_survey else ("train", "val", "test")
+
+
 def check_contract(
     contract: InputContract, train: CutoutStore, test: CutoutStore, *, adapt_bands: bool, resample: bool
 ) -> tuple[str, ...]:
@@ -132,7 +175,8 @@ def check_contract(
         resample: Accept cutouts smaller than the field of view.
 
     Raises:
-        ContractError: If bands or field of view do not fit and nothing accepts that.
+        ContractError: If bands or field of view do not fit and nothing accepts that, or pixels are far from zero mean
+            and unit spread, see :func:`astrofm.plan.check_normalisation`.
     """
     stores = tuple(dict.fromkeys((train, test)))
     is_planned = test.card.transfer is not None and test.card.transfer.train == train.card.name
@@ -156,6 +200,9 @@ def check_contract(
         for store in stores
         if wanted is not None and field_of_view_arcsec(store) is None
     ]
+    for store in stores:
+        name = store.card.name
+        check_normalisation(contract, {name: input_plan(store)}, (Feed(name, store, np.arange(len(store))),))
     return tuple(overrides)
 
 

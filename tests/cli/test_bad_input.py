@@ -155,7 +155,10 @@ def test_an_unknown_survey(astrofm, words):
         (["--set", "objective.settings.hiden_dim=3"], "objective 'byol' of the recipe: hiden_dim: no such key"),
         (["--set", "training.batch_size=4096"], "a batch of 4096 is larger than the data, 24 rows of test-field"),
         (["--set", "data.channels=[{name: g}, {name: r}]"], "the network takes 2 (g, r)"),
-        (["--set", "data.field_of_view_arcsec=90"], "span only 48 arcsec"),
+        (["--set", "training.seed=-1"], "training.seed: "),
+        (["--set", "data.field_of_view_arcsec=-90"], "greater than 0"),
+        (["--seed", "7"], "there is no --mock; a run has its own: --set training.seed=7"),
+        (["--set", "data.field_of_view_arcsec=90"], "span only 48"),
     ],
 )
 def test_a_faulty_recipe_starts_no_run(astrofm, radio_card_folder, radio_store, tmp_path, more, said):

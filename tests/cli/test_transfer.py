@@ -99,8 +99,15 @@ def test_the_report_is_written_where_it_is_asked_for(astrofm, words, tmp_path):
     assert json.loads((tmp_path / "out" / "transfer.json").read_text()) == json.loads(ended.stdout)
 
 
-def test_mock_data_are_called_mock(astrofm, radio_card_folder):
-    ended = astrofm("transfer", "--survey", radio_card_folder / "card.yaml", "--mock", 40, "--labels", 8, *QUICK)
+def test_mock_data_are_called_mock_and_checked_as_all_data_are(astrofm, radio_card_folder, tmp_path):
+    words = ["--mock", 40, "--labels", 8, *QUICK]
+    ended = astrofm("transfer", "--survey", radio_card_folder / "card.yaml", *words)
+    assert ended.code == 1
+    assert "standard deviation 7.9" in ended.stderr.splitlines()[-1]
+    given = yaml.safe_load((radio_card_folder / "card.yaml").read_text())
+    given["products"]["fits"]["input"] = {"mean": [0.0], "std": [7.9]}
+    (tmp_path / "card.yaml").write_text(yaml.safe_dump(given))
+    ended = astrofm("transfer", "--survey", tmp_path / "card.yaml", *words)
     assert ended.code == 0
     assert "the data is mock" in ended.stderr
     assert "(mock data)" in ended.stdout
@@ -113,6 +120,8 @@ def test_mock_data_are_called_mock(astrofm, radio_card_folder):
         (["--task", "blob"], 2, "did you mean 'blobs'?"),
         (["--set", "epoch=3"], 2, "fine-tuning settings: epoch: no such key"),
         (["--labels", 25], 1, "asked for 25 labels; "),
+        (["--mode", "linear", "--set", "epochs=3"], 2, "changes fine-tuning, and --mode linear does none"),
+        (["--seed", 3], 2, "--seed 3 is the seed of mock archives, and there is no --mock; labels are drawn"),
         (["--device", "gpu"], 2, "no device 'gpu' here; there is cpu"),
         (["--out", __file__], 2, "--out names a folder for transfer.json"),
         (["--train-survey", "nvss"], 1, "no store of 'nvss'"),

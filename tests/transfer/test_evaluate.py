@@ -22,6 +22,7 @@ from astrofm.pretrain import pretrain
 from astrofm.run import Run, find_model
 from astrofm.transfer import evaluate
 from astrofm.transfer.bench import MODES, Bench
+from astrofm.transfer.curve import Entrant, measure_curve
 from astrofm.transfer.evaluate import transfer
 from astrofm.transfer.finetune import FinetuneConfig
 from astrofm.transfer.pairing import labelled_data
@@ -227,6 +228,19 @@ def test_network_of_other_channels_is_refused_whatever_is_accepted(runs, mock_st
     store = mock_stores["mirabest"]
     with pytest.raises(ContractError, match=r"'mirabest' has 1 bands .* the network takes 3"):
         transfer(store, store, 12, model=find_model(runs["gz-evo"].path), adapt_bands=True, resample=True)
+
+
+def test_model_that_has_seen_the_labels_is_refused_by_transfer_and_curve(runs, galaxies, tmp_path):
+    model = find_model(runs["gz-evo"].path)
+    seen = replace(
+        model,
+        card=model.card.model_copy(update={"label_kind": "votes", "labelled_splits": {"gz-evo": ("train", "test")}}),
+    )
+    with pytest.raises(UsageError, match="of the test split of 'gz-evo'"):
+        transfer(galaxies, galaxies, 8, model=seen, modes=("linear",), seeds=1)
+    for folds, split in ((0, "test"), (2, "train")):
+        with pytest.raises(UsageError, match=f"of the {split} split of 'gz-evo'"):
+            measure_curve(galaxies, galaxies, [8], {"seen": Entrant(seen)}, cells=tmp_path, seeds=1, folds=folds)
 
 
 def test_surveys_without_common_classes_are_refused(runs, mock_stores):

@@ -4,12 +4,21 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from astrofm.card import ProductInput
 from astrofm.contract import Channel, InputContract
 from astrofm.data.catalog import Catalog
 from astrofm.data.store import CutoutStore
-from astrofm.errors import ContractError, DataError
+from astrofm.errors import ContractError, DataError, UsageError
+from astrofm.model import ModelCard
 from astrofm.transfer.finetune import LabelledData
-from astrofm.transfer.pairing import check_contract, labelled_data, leave_out_test_sources, num_test_sources
+from astrofm.transfer.pairing import (
+    check_contract,
+    check_labels_unseen,
+    labelled_data,
+    leave_out_test_sources,
+    num_test_sources,
+    sources_without_place,
+)
 from astrofm.transfer.tasks import find_task
 
 
@@ -96,6 +105,63 @@ def test_unknown_scale_under_a_known_field_of_view_is_recorded(mock_stores):
     unknown = changed(store, columns={"pixel_scale": np.full(len(store), np.nan)})
     (said,) = check_contract(contract, unknown, unknown, adapt_bands=False, resample=False)
     assert "looks at 60 arcsec; the scale of 'gz-evo' is unknown" in said
+
+
+def test_pixels_far_from_what_the_network_was_fed_are_refused(mock_stores):
+    store = mock_stores["mirabest"]
+    contract = radio_contract("VLA-FIRST-1.4GHz")
+    assert check_contract(contract, store, store, adapt_bands=False, resample=False) == ()
+    product = store.product.model_copy(update={"input": ProductInput(mean=(0.0,), std=(1e-7,))})
+    wrong = changed(store, products={store.product_name: product})
+    with pytest.raises(ContractError, match=r"cutouts of 'mirabest' have mean .*, far from 0 and 1"):
+        check_contract(contract, wrong, store, adapt_bands=True, resample=True)
+
+
+def test_sources_without_a_position_are_told(mock_stores):
+    store = mock_stores["mirabest"]
+    ra = store.catalog.column("ra").copy()
+    ra[:3] = np.nan
+    other = changed(store, name="other", columns={"ra": ra})
+    labels = np.zeros(20, dtype=np.int64)
+    data = [LabelledData(each, np.arange(20), labels) for each in (store, other)]
+    assert sources_without_place(*data) == (
+        "3 of 'other' have no position: whether a source is in both surveys is not known of them",
+    )
+    assert sources_without_place(data[0], data[0]) == ()
+
+
+@pytest.mark.parametrize(
+    ("kind", "seen", "tested", "refused"),
+    [
+        ("classes", ("train", "test"), ("test",), True),
+        ("votes", ("train",), ("train",), True),  # folds
+        ("votes", ("train",), ("test",), False),
+        ("classes", ("val",), ("train", "val", "test"), True),  # of another survey than the labels come from
+        ("redshift", ("test",), ("test",), False),
+    ],
+)
+def test_a_model_is_not_tested_on_labels_that_it_has_seen(kind, seen, tested, refused):
+    card = ModelCard(
+        name="tiny",
+        contract=radio_contract("VLA-FIRST-1.4GHz"),
+        encoder={"name": "resnet18"},
+        objective="supervised",
+        step=1,
+        num_steps=1,
+        surveys=("mirabest",),
+        stores={},
+        label_kind=kind,
+        labelled_splits={"mirabest": seen},
+        is_mock=False,
+        seed=0,
+        astrofm_version="0.1",
+    )
+    check_labels_unseen(card, "first-rgd", tested)
+    if not refused:
+        check_labels_unseen(card, "mirabest", tested)
+        return
+    with pytest.raises(UsageError, match=rf"trained on labels \({kind}\) of the .* split of 'mirabest'"):
+        check_labels_unseen(card, "mirabest", tested)
 
 
 def test_nothing_to_test_on_is_refused(mock_stores):
