@@ -498,6 +498,11 @@ def test_headers_that_need_astropy_give_the_same_pixel_scale_and_are_not_turned(
     assert "flip_x" not in cutout.meta
 
 
+def test_a_header_that_gives_no_scale_has_none(tmp_path):
+    cutout = read_cutout(write(tmp_path / "a.fits", pixels(), CDELT1=None, CDELT2=None))
+    assert set(cutout.meta) == {"rms"}
+
+
 # What cannot be read
 
 

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 _LONGITUDES = ("RA--", "GLON", "ELON")
 _LATITUDES = ("DEC-", "GLAT", "ELAT")
 _DISTORTIONS = ("A_ORDER", "B_ORDER", "CPDIS1", "CPDIS2", "D2IMDIS1", "D2IMDIS2")
+_SCALES = ("CDELT1", "CDELT2", *(f"{kind}{i}_{j}" for kind in ("CD", "PC") for i in (1, 2) for j in (1, 2)))
 _ZENITHAL = ("AZP", "SZP", "TAN", "STG", "SIN", "NCP", "ARC", "ZPN", "ZEA", "AIR", "TPV")
 _ALIGNED = 1e-6
 """Off-diagonal part of the pixel matrix, relative to the pixel scale, up to which the axes count as aligned."""
@@ -67,6 +68,8 @@ def east_left(
     keywords = header if keywords is None else keywords
     if not any(_axis_types(keywords)):
         return image, header, {}
+    if not any(key in keywords for key in _SCALES) and _is_sky(keywords):
+        return image, header, {}  # the standard's default of one degree to a pixel is nobody's image
     matrix = pixel_matrix(keywords)
     if matrix is None:
         return image, header, {"pixel_scale": _scale_by_astropy(header)}
@@ -141,6 +144,10 @@ def _is_upright(keywords: Mapping[str, Any], axis_type: str) -> bool:
     latitude = "CRVAL1" if axis_type.startswith(_LATITUDES) else "CRVAL2"
     default = 180.0 if is_zenithal or float(keywords.get(latitude, 0.0)) < 0 else 0.0
     return abs(float(keywords["LONPOLE"]) - default) < 1e-6
+
+
+def _is_sky(keywords: Mapping[str, Any]) -> bool:
+    return all(kind.startswith((*_LONGITUDES, *_LATITUDES)) for kind in _axis_types(keywords))
 
 
 def _axis_types(keywords: Mapping[str, Any]) -> tuple[str, str]:
