@@ -247,7 +247,7 @@ def _in_unit(name: str, values: NDArray[Any], unit: UnitBase | None, mask: NDArr
 
 
 def _as_text(values: NDArray[Any]) -> list[Any]:
-    words: list[Any] = (np.char.decode(values, "utf-8") if values.dtype.kind == "S" else values).tolist()
+    words: list[Any] = (np.char.decode(values, "utf-8", "replace") if values.dtype.kind == "S" else values).tolist()
     return words
 
 

@@ -148,7 +148,7 @@ def _plain(name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
         try:
             return column.cast(pa.string())
         except pa.ArrowInvalid as error:
-            raise DataError(f"column {name!r} holds bytes that are no text in UTF-8 ({error})") from error
+            raise DataError(f"column {name!r} holds bytes that are no text in UTF-8 ({error}): leave it out") from error
     return column.cast(pa.string()) if pa.types.is_null(column.type) else column
 
 

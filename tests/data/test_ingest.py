@@ -576,6 +576,29 @@ def test_a_column_that_the_store_writes_itself_is_refused(survey, archive, tmp_p
         ingest(survey, archive, tmp_path / "store")
 
 
+def test_a_noise_that_is_no_number_is_refused(survey, archive, tmp_path):
+    table = Table.read(archive / "table.csv")
+    table["rms"] = "0.5 mJy"
+    table.write(archive / "table.csv", overwrite=True)
+    with pytest.raises(DataError, match="the column 'rms' of the catalogue holds string values; it is for the noise"):
+        ingest(survey, archive, tmp_path / "store")
+
+
+def test_beams_in_arcsec_and_images_that_cannot_be_turned_are_told(survey, archive, tmp_path, recwarn):
+    own = survey.card.beam.value.bmaj_arcsec
+    for number, file in enumerate(sorted(archive.glob("*.fits"))[10:]):
+        with fits.open(file) as hdus:
+            data, header = hdus[0].data, hdus[0].header
+        header.update({"BMAJ": own, "BMIN": own, "BPA": 0.0})  # of a header in degrees
+        if number < 3:
+            header["LONPOLE"] = 0.0
+        fits.writeto(file, data, header, overwrite=True)
+    ingest(survey, archive, tmp_path / "store")
+    said = [str(warning.message) for warning in recwarn]
+    assert any("have a beam of" in line and "would fit if it were in arcsec" in line for line in said)
+    assert any(line.startswith("3 of 39 images of") and "orientation_deg is unknown" in line for line in said)
+
+
 def test_a_column_of_the_table_called_rejected_is_not_overwritten(survey, archive, tmp_path):
     table = Table.read(archive / "table.csv")
     table["rejected"] = "by the referee"

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from astrofm.card import Product, SurveyCard
 from astrofm.data.catalog import Catalog
 from astrofm.data.cutouts import Rejected
+from astrofm.data.files.noise import noise_column
 from astrofm.data.labels import check_labels
 from astrofm.data.layout import Layout
 from astrofm.data.making.reading import read_catalog
@@ -155,7 +156,7 @@ def make_plan(
     if options.pixel_scale_arcsec or options.field_of_view_arcsec:
         source = replace(source, resampled_arcsec=card.field_of_view_arcsec.value)
     table = read_catalog(survey, source)
-    catalog = _checked(check_labels(Catalog.from_astropy(table), survey.votes))
+    catalog = _checked(check_labels(Catalog.from_astropy(table), survey.votes), card)
     _check_splits(survey, catalog)  # refused now, not after hours of reading
     root = source.folder
     sources = hash_sources(root, find_files(root, survey.files(source, table)), workers, known)
@@ -208,7 +209,7 @@ def _preparation(card: SurveyCard, product_name: str, options: IngestOptions) ->
     return Preparation(options, card, product_name)
 
 
-def _checked(catalog: Catalog) -> Catalog:
+def _checked(catalog: Catalog, card: SurveyCard) -> Catalog:
     """Refuse columns of the archive's own that the store would write something else into."""
     for name in ("size_y", "size_x"):
         if name in catalog.columns:
@@ -216,9 +217,9 @@ def _checked(catalog: Catalog) -> Catalog:
                 f"the catalogue has a column {name!r}, and a store keeps the size of each image under that name: "
                 "rename it or leave it out"
             )
-    for name in catalog.columns:
-        kind = catalog.table[name].type
-        if (name == "rms" or name.startswith("rms_")) and not (pa.types.is_floating(kind) or pa.types.is_integer(kind)):
+    for name in ("rms", *map(noise_column, card.band_names)):
+        kind = catalog.table[name].type if name in catalog.columns else pa.float64()
+        if not (pa.types.is_floating(kind) or pa.types.is_integer(kind)):
             raise DataError(
                 f"the column {name!r} of the catalogue holds {kind} values; it is for the noise of each image, as a "
                 "number in the unit of the stored pixels: give numbers, or rename it"
