@@ -6,6 +6,7 @@ __all__ = ["TABLE_SUFFIXES", "from_arrow", "read_table", "write_table"]
 
 import csv
 import os
+import warnings
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
@@ -95,6 +96,15 @@ def _read_csv(path: Path, text: Collection[str]) -> Table:
     content = path.read_text(encoding="utf-8-sig")
     header = next(csv.reader(line for line in content.splitlines() if line.strip()), [])
     _check_separator(header, path)
+    names = [name.strip() for name in header]
+    twice = sorted({name for name in names if name and names.count(name) > 1})
+    if twice:
+        warnings.warn(
+            f"{path.name} has several columns named {', '.join(twice)}: the first counts, the others are called "
+            f"{twice[0]}_1 and so on; rename what is meant",
+            UserWarning,
+            stacklevel=3,
+        )
     converters = {name.strip(): str for name in header if name.strip().lower() in text}
     return ascii.read(f"{content}\n", format="csv", converters=converters)
 

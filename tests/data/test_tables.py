@@ -77,6 +77,13 @@ def test_parquet_keeps_the_units_that_astropy_or_a_field_notes(tmp_path):
         np.testing.assert_allclose(catalog.column("ra"), [ra_deg])
 
 
+def test_two_columns_of_one_name_are_told(tmp_path):
+    (tmp_path / "a.csv").write_text("id,label,label\na,1,2\n")
+    with pytest.warns(UserWarning, match=r"a.csv has several columns named label: the first counts, .* label_1"):
+        table = read_table(tmp_path / "a.csv")
+    assert (table["label"].tolist(), table["label_1"].tolist()) == ([1], [2])
+
+
 def test_bytes_of_parquet_are_text(tmp_path):
     columns = {"id": pa.array([b"a", b"b"]), "class": pa.array([b"FRI", None], pa.binary())}
     pq.write_table(pa.table(columns), tmp_path / "a.parquet")
