@@ -514,6 +514,14 @@ def test_files_of_the_id_that_the_pattern_leaves_out_are_told(own_copy):
     assert table["rejected"].tolist().count("missing file") == 1
 
 
+def test_capital_letters_of_an_ending_are_no_part_of_a_name(own_copy):
+    with gzip.open(own_copy / "mock-000001.FITS.GZ", "wb") as packed:
+        packed.write((own_copy / "mock-000001.fits").read_bytes())
+    (own_copy / "mock-000001.fits").unlink()
+    with pytest.warns(UserWarning, match="such as mock-000001.FITS.GZ: let the pattern of the card match them too"):
+        read(card(), own_copy)
+
+
 def test_files_without_a_row_may_share_a_name(own_copy):
     for name in ("A", "B"):
         (own_copy / name).mkdir()

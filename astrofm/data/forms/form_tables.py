@@ -66,4 +66,4 @@ def _found_ids(table: Table, name: str) -> list[str]:
 def stem_of(name: str) -> str:
     """Return a file's name without its ending, and without that of its compression."""
     path = PurePosixPath(name)
-    return PurePosixPath(path.stem).stem if path.suffix in _COMPRESSIONS else path.stem
+    return PurePosixPath(path.stem).stem if path.suffix.lower() in _COMPRESSIONS else path.stem
