@@ -32,7 +32,7 @@ from astrofm.guards import CollapseRule
 from astrofm.listener import Listener, StepInfo
 from astrofm.model import Model, ModelCard
 from astrofm.objectives.base import Objective
-from astrofm.parts import NamedEncoder, build_view, check_invariances, checked_settings, named_encoder, resolved
+from astrofm.parts import NamedEncoder, build_view, check_invariances, checked_settings, named_encoder
 from astrofm.plan import Plan, check_views, input_plan, make_pipeline, plan_run, rows_of_splits
 from astrofm.processes import ONE_PROCESS, Processes
 from astrofm.processor import precision_on
@@ -128,7 +128,6 @@ def pretrain(
     processes.check()
     check_invariances(recipe)
     precision = precision_on(device, recipe.training.precision)
-    recipe = resolved(recipe)
     recipe = recipe.model_copy(update={"training": recipe.training.model_copy(update={"precision": precision})})
     plan = plan_run(recipe, stores)
     views = [build_view(part) for part in recipe.views]

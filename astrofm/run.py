@@ -77,7 +77,7 @@ class Run:
         """Make the folder, or check that it is one that this recipe may continue.
 
         Args:
-            recipe: The resolved recipe.
+            recipe: Written with all settings of its parts spelt out.
             stores: Hash of the manifest of each store, by survey.
             resume: Continue what is there; where nothing is, start.
 
@@ -85,6 +85,7 @@ class Run:
             RunError: If the folder exists and ``resume`` is not asked for, holds no run, or holds one of another recipe
                 or of other stores.
         """
+        recipe = resolved(recipe)
         if self.recipe_file.exists():
             self._check_same(recipe, stores, resume=resume)
             return

@@ -9,6 +9,7 @@ import yaml
 
 from astrofm.errors import ContractError, RunError, UnknownNameError
 from astrofm.model import ModelCard, read_card, rebuild_encoder
+from astrofm.parts import resolved
 from astrofm.pretrain import pretrain
 from astrofm.run import Run, find_model, newest_finished_run
 
@@ -48,7 +49,7 @@ def cut_short(tiny_recipe, mock_stores, tmp_path_factory):
 def test_recipe_and_versions_are_written_before_the_first_step(run, tiny_recipe):
     recipe = tiny_recipe()
     run.start(recipe, STORES, resume=False)
-    assert run.recipe_file.read_text() == recipe.to_yaml()
+    assert run.recipe_file.read_text() == resolved(recipe).to_yaml()
     versions = json.loads((run.path / "versions.json").read_text())
     assert versions["stores"] == STORES
     assert versions["torch"] == torch.__version__.split("+")[0] or versions["torch"] == torch.__version__
@@ -73,7 +74,7 @@ def test_start_that_was_cut_short_can_be_repeated(run, tiny_recipe):
     run.start(tiny_recipe(), STORES, resume=False)
     run.recipe_file.rename(run.recipe_file.with_name("recipe.yaml.partial"))
     run.start(tiny_recipe(), STORES, resume=True)
-    assert run.recipe_file.read_text() == tiny_recipe().to_yaml()
+    assert run.recipe_file.read_text() == resolved(tiny_recipe()).to_yaml()
 
 
 def test_checkpoint_of_a_run_that_lost_its_recipe_is_not_continued(run, tiny_recipe):

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from astrofm.data.batch import Batch, Share
 from astrofm.data.feeding.feed import Feed, check_feeds
 from astrofm.data.feeding.mixing import Mixture, groups_of
-from astrofm.data.feeding.order import Draw, EpochOrder, Position, Schedule, Stratum, Uniform
+from astrofm.data.feeding.order import ORDER_VERSION, Draw, EpochOrder, Position, Schedule, Stratum, Uniform
 from astrofm.data.feeding.windows import FeedPixels
 from astrofm.errors import RunError
 
@@ -168,6 +168,7 @@ class Loader:
     @cached_property
     def _identity(self) -> dict[str, int]:
         identity = {
+            "order_version": ORDER_VERSION,
             "seed": self.seed,
             "batch_size": self.batch_size,
             "world_size": self.world_size,

@@ -6,7 +6,7 @@ order never jumps between more blocks than a window holds. Data that fit into on
 
 from __future__ import annotations
 
-__all__ = ["Draw", "EpochOrder", "Position", "Schedule", "Stratum", "Uniform", "Window"]
+__all__ = ["ORDER_VERSION", "Draw", "EpochOrder", "Position", "Schedule", "Stratum", "Uniform", "Window"]
 
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -14,6 +14,9 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+ORDER_VERSION = 2
+"""Of the function from (seed, epoch, world size) to an order: a state of another one is not continued."""
 
 _BLOCKS, _WINDOWS = 0, 1
 """First word of the seed of each shuffle: the same numbers for both would let one undo the other."""
