@@ -126,5 +126,6 @@ class InputContract(BaseModel):
         if cutout_field_of_view_arcsec < 0.9 * wanted:
             raise ContractError(
                 f"the network looks at {wanted:g} arcsec and the cutouts of {survey!r} span only "
-                f"{cutout_field_of_view_arcsec:g}: ingest larger cutouts, or accept empty borders with --resample"
+                f"{cutout_field_of_view_arcsec:g} arcsec: ingest larger cutouts, or accept empty borders with "
+                "--resample"
             )

@@ -246,27 +246,19 @@ def _check_sizes(encoder: nn.Module, contract: InputContract, coarse: CoarseStar
     Raises:
         RecipeError: If it does not.
     """
-    size = contract.size_pix
-    _check_size(
-        encoder,
-        contract,
-        size,
-        f"data.size_pix asks for: choose another size or encoder, or build it for this one, where it can be, with "
-        f"--set encoder.settings.size_pix={size}",
-    )
+    own = f"build it for this one, where it can be, with --set encoder.settings.size_pix={contract.size_pix}"
+    asked = [("data.size_pix", contract.size_pix, own)]
     if coarse is not None:
-        remedy = "training.coarse asks for: choose another size or encoder, or leave training.coarse out"
-        _check_size(encoder, contract, coarse.size_pix, remedy)
-
-
-def _check_size(encoder: nn.Module, contract: InputContract, size_pix: int, remedy: str) -> None:
-    try:
-        with torch.no_grad():
-            encoder.eval()(torch.zeros(2, contract.num_channels, size_pix, size_pix))
-    except (AssertionError, RuntimeError, ValueError) as error:
-        raise RecipeError(
-            f"the encoder takes no input of {size_pix} px ({' '.join(str(error).split())}), which {remedy}"
-        ) from error
+        asked.append(("training.coarse", coarse.size_pix, "leave training.coarse out"))
+    for setting, size_pix, remedy in asked:
+        try:
+            with torch.no_grad():
+                encoder.eval()(torch.zeros(2, contract.num_channels, size_pix, size_pix))
+        except (AssertionError, RuntimeError, ValueError) as error:
+            raise RecipeError(
+                f"the encoder takes no input of {size_pix} px ({' '.join(str(error).split())}), which {setting} asks "
+                f"for: choose another size or encoder, or {remedy}"
+            ) from error
 
 
 def _files_of_failure(run: Run, plan: Plan) -> dict[str, str]:

@@ -90,7 +90,7 @@ def test_cutouts_that_are_too_small_are_refused_with_both_sides():
     with pytest.raises(ContractError) as caught:
         contract().check_scale("first", 100.0)
     assert str(caught.value) == (
-        "the network looks at 126 arcsec and the cutouts of 'first' span only 100: "
+        "the network looks at 126 arcsec and the cutouts of 'first' span only 100 arcsec: "
         "ingest larger cutouts, or accept empty borders with --resample"
     )
 

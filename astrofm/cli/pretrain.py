@@ -113,7 +113,7 @@ def _next(
     from astrofm.data.store import CutoutStore
     from astrofm.model import read_card
     from astrofm.run import Run
-    from astrofm.transfer.pairing import check_labels_unseen, splits_tested
+    from astrofm.transfer.pairing import check_labels_unseen
 
     labelled = [name for name in surveys if plugins.survey(name).card.tasks]
     if not labelled:
@@ -126,7 +126,7 @@ def _next(
     words += [] if mock is None else ["--mock", str(mock)]
     words += [] if mock is None or seed == 0 else ["--seed", str(seed)]
     try:
-        check_labels_unseen(read_card(Run(folder).model_folder), test, splits_tested(train, test))
+        check_labels_unseen(read_card(Run(folder).model_folder), train, test)
         num_labels = min([USUAL_LABELS, *(_num_labels(card, store) for store in opened)])
     except AstrofmError:
         return ""  # the run is whole; labels that are missing, or were trained on, are another matter

@@ -168,15 +168,13 @@ def _newest_model(train: CutoutStore, test: CutoutStore) -> Path | None:
     from astrofm.model import ModelCard
     from astrofm.plan import field_of_view_arcsec
     from astrofm.run import newest_finished_run
-    from astrofm.transfer.pairing import check_labels_unseen, splits_tested
-
-    splits = splits_tested(train.card.name, test.card.name)
+    from astrofm.transfer.pairing import check_labels_unseen
 
     def accepts(card: ModelCard) -> bool:
         try:
             card.contract.check_bands(train.card.name, train.card.band_names)
             card.contract.check_scale(train.card.name, field_of_view_arcsec(train))
-            check_labels_unseen(card, test.card.name, splits)
+            check_labels_unseen(card, train.card.name, test.card.name)
         except (ContractError, UsageError):
             return False
         return card.is_mock == (train.is_mock or test.is_mock)

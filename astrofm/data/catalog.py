@@ -227,11 +227,11 @@ def _in_unit(name: str, values: NDArray[Any], unit: UnitBase | None, mask: NDArr
         unit = u.Unit(_ANGLES[spelt])
     is_text = values.dtype.kind in "SUO"
     if is_text:
-        values = np.array([str(value).strip() for value in _as_text(values)], dtype=np.str_)
-        mask = mask | (values == "")
+        values = text_from_arrow(pa.chunked_array([text_to_arrow(values, mask, str.strip)]))
+        mask = values == ""
     if is_text and unit is None:
         raise DataError(
-            f"column {name!r} holds text such as {_first_that_is_no_number(values, mask)!r}: give numbers in "
+            f"column {name!r} holds text such as {_first_that_is_no_number(values)!r}: give numbers in "
             f"{UNITS[name]}, or a table with the unit of the column ('hourangle' or 'deg'): ECSV, VOTable or FITS"
         )
     try:
@@ -246,19 +246,13 @@ def _in_unit(name: str, values: NDArray[Any], unit: UnitBase | None, mask: NDArr
     return np.where(mask, np.nan, converted) if mask.any() else np.asarray(converted, dtype=np.float64)
 
 
-def _as_text(values: NDArray[Any]) -> list[Any]:
-    words: list[Any] = (np.char.decode(values, "utf-8", "replace") if values.dtype.kind == "S" else values).tolist()
-    return words
-
-
-def _first_that_is_no_number(values: NDArray[np.str_], mask: NDArray[np.bool_]) -> str:
-    """Return the first value for whose sake a column is text; the first one where all are numbers."""
-    for value, is_hidden in zip(values.tolist(), np.broadcast_to(mask, values.shape).tolist(), strict=True):
+def _first_that_is_no_number(values: NDArray[np.str_]) -> str:
+    """Return the first value for whose sake a column is text; the first one where all are numbers or empty."""
+    for value in values.tolist():
         try:
             float(value or "nan")
         except ValueError:
-            if not is_hidden:
-                return str(value)
+            return str(value)
     return str(values[0]) if len(values) else ""
 
 

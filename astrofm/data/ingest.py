@@ -179,14 +179,19 @@ def _check_unchanged(plan: Plan, partial: Path) -> None:
         )
 
 
+def _typical(taken: Selection, name: str) -> float | None:
+    """Return the median of what was measured of the images, None where it is unknown of all."""
+    values = taken.columns.get(name, np.zeros(0))
+    known = values[np.isfinite(values)]
+    return float(np.median(known)) if len(known) else None
+
+
 def _compare_pixel_scales(taken: Selection, plan: Plan) -> None:
     """Warn if the files have another pixel scale than the card says."""
     stated = plan.made_from.card.pixel_scale_of(plan.made_from.product)
-    scales = taken.columns.get("pixel_scale", np.zeros(0))
-    scales = scales[np.isfinite(scales)]
-    if stated is None or not len(scales):
+    found = _typical(taken, "pixel_scale")
+    if stated is None or found is None:
         return
-    found = float(np.median(scales))
     if abs(found / stated - 1.0) > SCALE_TOLERANCE:
         warnings.warn(
             f"the files of {plan.survey.name!r} have {found:.4g} arcsec to a pixel and its card says {stated:.4g}: "
@@ -198,11 +203,10 @@ def _compare_pixel_scales(taken: Selection, plan: Plan) -> None:
 
 def _compare_beams(taken: Selection, plan: Plan) -> None:
     """Warn if the files have a beam far from that of the card, as one given in arcsec where the header has degrees."""
-    card, beams = plan.made_from.card, taken.columns.get("bmaj", np.zeros(0))
-    beams = beams[np.isfinite(beams)]
-    if card.beam is None or card.beam.value is None or not len(beams) or plan.made_from.options.beam_arcsec is not None:
+    beam, found = plan.made_from.card.beam, _typical(taken, "bmaj")
+    if beam is None or beam.value is None or found is None or plan.made_from.options.beam_arcsec is not None:
         return
-    found, stated = float(np.median(beams)), card.beam.value.bmaj_arcsec
+    stated = beam.value.bmaj_arcsec
     if 1 / BEAM_TOLERANCE < found / stated < BEAM_TOLERANCE:
         return
     is_in_arcsec = 1 / BEAM_TOLERANCE < found / stated / 3600.0 < BEAM_TOLERANCE

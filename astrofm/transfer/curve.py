@@ -43,7 +43,6 @@ from astrofm.transfer.pairing import (
     leave_out_test_sources,
     matching_tasks,
     sources_without_place,
-    splits_tested,
     training_data,
 )
 
@@ -136,10 +135,9 @@ def measure_curve(
     }
     curve = _Curve(cells, about, tuple(sorted(set(labels))), tuple(modes), seeds, folds, listener)
     rows: list[CurveRow] = []
-    splits = splits_tested(train_store.card.name, test_store.card.name, folds=folds > 0)
     for name, entrant in entrants.items():
         card = entrant.model.card
-        check_labels_unseen(card, test_store.card.name, splits)
+        check_labels_unseen(card, train.survey, test.survey, folds=folds > 0)
         found = check_contract(card.contract, train_store, test_store, adapt_bands=adapt_bands, resample=resample)
         overrides |= dict.fromkeys(found)
         num_classes = len(train_task.classes)

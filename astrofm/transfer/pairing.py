@@ -10,7 +10,6 @@ __all__ = [
     "matching_tasks",
     "num_test_sources",
     "sources_without_place",
-    "splits_tested",
     "training_data",
 ]
 
@@ -83,7 +82,7 @@ def labelled_data(
         DataError: If there is nothing to test on.
     """
     train = training_data(train_store, train_task)
-    test = _rows_with_labels(test_store, test_task, splits_tested(train_store.card.name, test_store.card.name))
+    test = _rows_with_labels(test_store, test_task, _tested_splits(train_store.card.name, test_store.card.name))
     order = np.array([list(train_task.classes).index(name) for name in test_task.classes])
     if not len(test.rows):
         raise DataError(
@@ -121,20 +120,22 @@ def leave_out_test_sources(train: LabelledData, test: LabelledData) -> tuple[Lab
     return train.take(kept), len(train.rows) - len(kept)
 
 
-def check_labels_unseen(card: ModelCard, test_survey: str, splits: Sequence[str]) -> None:
+def check_labels_unseen(card: ModelCard, train_survey: str, test_survey: str, *, folds: bool = False) -> None:
     """Refuse a model that was trained on the labels of what is to be tested on.
 
     Redshifts say nothing of classes, which are all that is tested.
 
     Args:
         card: Of the model.
+        train_survey: Survey that the labels of the transfer come from.
         test_survey: Survey that is tested on.
-        splits: Those of its splits.
+        folds: Whether that is done on folds of the training split.
 
     Raises:
         UsageError: If it was.
     """
-    seen = [split for split in splits if split in card.labelled_splits.get(test_survey, ())]
+    tested = ("train",) if folds else _tested_splits(train_survey, test_survey)
+    seen = [split for split in tested if split in card.labelled_splits.get(test_survey, ())]
     if seen and card.label_kind != "redshift":
         raise UsageError(
             f"the model {card.name!r} was trained on labels ({card.label_kind}) of the {' and '.join(seen)} split of "
@@ -153,10 +154,8 @@ def sources_without_place(train: LabelledData, test: LabelledData) -> tuple[str,
     return (told,) if unplaced else ()
 
 
-def splits_tested(train_survey: str, test_survey: str, *, folds: bool = False) -> tuple[str, ...]:
-    """Return the splits of the test survey that a transfer or a curve tests on."""
-    if folds:
-        return ("train",)
+def _tested_splits(train_survey: str, test_survey: str) -> tuple[str, ...]:
+    """Return the splits of the test survey that a transfer tests on."""
     return ("test",) if test_survey == train_survey else ("train", "val", "test")
 
 

@@ -158,7 +158,7 @@ def test_an_unknown_survey(astrofm, words):
         (["--set", "training.seed=-1"], "training.seed: "),
         (["--set", "data.field_of_view_arcsec=-90"], "greater than 0"),
         (["--seed", "7"], "there is no --mock; a run has its own: --set training.seed=7"),
-        (["--set", "data.field_of_view_arcsec=90"], "span only 48"),
+        (["--set", "data.field_of_view_arcsec=90"], "span only 48 arcsec"),
     ],
 )
 def test_a_faulty_recipe_starts_no_run(astrofm, radio_card_folder, radio_store, tmp_path, more, said):

@@ -131,16 +131,16 @@ def test_sources_without_a_position_are_told(mock_stores):
 
 
 @pytest.mark.parametrize(
-    ("kind", "seen", "tested", "refused"),
+    ("kind", "seen", "labels_from", "folds", "refused"),
     [
-        ("classes", ("train", "test"), ("test",), True),
-        ("votes", ("train",), ("train",), True),  # folds
-        ("votes", ("train",), ("test",), False),
-        ("classes", ("val",), ("train", "val", "test"), True),  # of another survey than the labels come from
-        ("redshift", ("test",), ("test",), False),
+        ("classes", ("train", "test"), "mirabest", False, True),
+        ("votes", ("train",), "mirabest", True, True),
+        ("votes", ("train",), "mirabest", False, False),
+        ("classes", ("val",), "first", False, True),  # then all splits are tested on
+        ("redshift", ("test",), "mirabest", False, False),
     ],
 )
-def test_a_model_is_not_tested_on_labels_that_it_has_seen(kind, seen, tested, refused):
+def test_a_model_is_not_tested_on_labels_that_it_has_seen(kind, seen, labels_from, folds, refused):
     card = ModelCard(
         name="tiny",
         contract=radio_contract("VLA-FIRST-1.4GHz"),
@@ -156,12 +156,12 @@ def test_a_model_is_not_tested_on_labels_that_it_has_seen(kind, seen, tested, re
         seed=0,
         astrofm_version="0.1",
     )
-    check_labels_unseen(card, "first-rgd", tested)
+    check_labels_unseen(card, labels_from, "first-rgd", folds=folds)
     if not refused:
-        check_labels_unseen(card, "mirabest", tested)
+        check_labels_unseen(card, labels_from, "mirabest", folds=folds)
         return
     with pytest.raises(UsageError, match=rf"trained on labels \({kind}\) of the .* split of 'mirabest'"):
-        check_labels_unseen(card, "mirabest", tested)
+        check_labels_unseen(card, labels_from, "mirabest", folds=folds)
 
 
 def test_nothing_to_test_on_is_refused(mock_stores):

@@ -63,10 +63,8 @@ def _tells(keywords: Mapping[str, Any]) -> bool:
     is_told = not {"PV2_1", "PV1_3"} & set(keywords) and all(name in keywords for name in names)
     if not (is_j2000 and is_equatorial and is_told and units_in_degrees(keywords) == (1.0, 1.0)):
         return False
-    # What astropy writes into every header is the default of a zenithal projection, but for one about the pole.
     reference = keywords["CRVAL2"]
-    is_upright = isinstance(reference, int | float) and abs(reference) < 90.0
-    return bool(is_upright and keywords.get("LONPOLE", 180.0) == 180.0)
+    return isinstance(reference, int | float) and abs(reference) < 90.0
 
 
 def _is_inside(keywords: Mapping[str, Any], position: Position) -> bool:

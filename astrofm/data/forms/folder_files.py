@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["NO_FILE", "NO_ROW", "band_files", "join"]
+__all__ = ["NO_FILE", "NO_ROW", "band_files", "by_stem", "join"]
 
 import fnmatch
 import os
@@ -108,7 +108,7 @@ def _join_images(table: Table, folder: Path, layout: FolderLayout, pattern: str)
     else:
         names = [name for name in _matching(folder, pattern) if name != layout.table]
         known = set(names)
-        wanted = _located(table) if "file_loc" in table.colnames else _by_stem(_ids(table), names)
+        wanted = _located(table) if "file_loc" in table.colnames else by_stem(_ids(table), names)
     there = [bool(name) and (name in known or (folder / name).is_file()) for name in wanted]
     rejected = np.where(np.array(there, dtype=bool), "", NO_FILE)
     left = sorted(known - set(wanted))
@@ -185,14 +185,23 @@ def _named(ids: Sequence[str], id_of: Mapping[str, str]) -> list[str]:
     for name, id_str in id_of.items():
         if id_str in file_of and id_str in known:
             raise DataError(
-                f"both {file_of[id_str]!r} and {name!r} could be {id_str!r}; say which in a file_loc column"
+                f"both {file_of[id_str]!r} and {name!r} could be {id_str!r}; take one of them away, or say which in a "
+                "file_loc column"
             )
         file_of[id_str] = name
     return [file_of.get(id_str, "") for id_str in ids]
 
 
-def _by_stem(ids: Sequence[str], names: Sequence[str]) -> list[str]:
-    """Return the file whose name without its ending is the id, empty where there is none."""
+def by_stem(ids: Sequence[str], names: Sequence[str]) -> list[str]:
+    """Return the file whose name without its ending is the id, empty where there is none.
+
+    Args:
+        ids: Of the rows.
+        names: Of the files, relative to their folder.
+
+    Raises:
+        DataError: If two files could be that of one row.
+    """
     return _named(ids, {name: stem_of(name) for name in names})
 
 

@@ -18,7 +18,7 @@ from astropy.table import Table
 
 from astrofm.card import SurveyCard
 from astrofm.data.cutouts import Cutout, CutoutBatch, Rejected
-from astrofm.data.forms.folder_files import join
+from astrofm.data.forms.folder_files import by_stem, join
 from astrofm.data.forms.form_tables import contract_table
 from astrofm.data.forms.pictures import decode_picture
 from astrofm.data.splits import split_of
@@ -136,14 +136,8 @@ def _read_gz2(folder: Path, path: Path) -> Table:
     mapping = _table_of(folder, "gz2_filename_mapping")
     numbers = contract_table(mapping.name, {"id_str": "objid"}, folder)
     number_of = dict(zip(numbers["id_str"].tolist(), numbers["asset_id"].tolist(), strict=True))
-    pictures: dict[str, list[str]] = {}
-    for picture in sorted(folder.rglob("*.jpg")):
-        pictures.setdefault(picture.stem, []).append(picture.relative_to(folder).as_posix())
-    found = [pictures.get(str(number_of.get(name, "")), [""]) for name in table["id_str"].tolist()]
-    twice = next((names for names in found if len(names) > 1), None)
-    if twice is not None:
-        raise DataError(f"{folder} has two pictures of one galaxy, {' and '.join(twice[:2])}: leave one of them there")
-    of_row = [names[0] for names in found]
+    pictures = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.jpg"))
+    of_row = by_stem([str(number_of.get(name, "")) for name in table["id_str"].tolist()], pictures)
     table["file_loc"] = np.array(of_row, dtype=np.str_)
     return table
 

@@ -120,7 +120,9 @@ def test_two_pictures_of_one_galaxy_are_refused_and_one_that_is_missing_adds_no_
     assert len(files) == 2 + len(list((folder / "images").glob("*.jpg")))
     (folder / "old").mkdir()
     shutil.copyfile(second, folder / "old" / second.name)
-    with pytest.raises(DataError, match=rf"two pictures of one galaxy, images/{second.name} and old/{second.name}"):
+    with pytest.raises(
+        DataError, match=rf"both 'images/{second.name}' and 'old/{second.name}' could be '{second.stem}'"
+    ):
         survey.catalog(source)
 
 
