@@ -30,9 +30,13 @@ class Range(BaseModel):
         return self
 
     def __str__(self) -> str:
-        """Return the interval as an astronomer writes it."""
-        return f"{self.low:g}-{self.high:g}"
+        """Return the interval as an astronomer writes it; a single value where it is one."""
+        return f"{self.low:g}" if self.low == self.high else f"{self.low:g}-{self.high:g}"
 
+
+SAME_RESOLUTION = 2.0
+"""Factor by which a resolution may differ from those of the contract. From the 5.4 arcsec of FIRST to the 8 of MeerKAT,
+over which arXiv 2305.16127 carries a network, it is one and a half."""
 
 Scale = Annotated[float, Field(gt=0)] | Range | Literal["unknown"]
 """A positive value, a range of them, or ``unknown`` (pretraining only)."""
@@ -129,3 +133,33 @@ class InputContract(BaseModel):
                 f"{cutout_field_of_view_arcsec:g} arcsec: ingest larger cutouts, or accept empty borders with "
                 "--resample"
             )
+
+    def check_resolution(self, survey: str, resolution_arcsec: float | None) -> None:
+        """Refuse images much sharper or more blurred than those the network knows.
+
+        What is finer than two pixels of the input is counted as two pixels, as the network sees no more of it.
+
+        Args:
+            survey: Name of the survey, for the message.
+            resolution_arcsec: Its beam or PSF, full width at half maximum; None where unknown.
+
+        Raises:
+            ContractError: If the resolution is finer than half of the finest one of the contract, or coarser than twice
+                the coarsest.
+        """
+        known = self.resolution_arcsec
+        if resolution_arcsec is None or known == "unknown":
+            return
+        low, high = (known.low, known.high) if isinstance(known, Range) else (known, known)
+        nyquist = 0.0 if self.window_arcsec is None else 2 * self.window_arcsec / self.size_pix
+        seen = max(resolution_arcsec, nyquist)
+        if seen < max(low, nyquist) / SAME_RESOLUTION:
+            way = f"ingest it with --beam {low:g}, or accept sharper images with --resample"
+        elif seen > max(high, nyquist) * SAME_RESOLUTION:
+            way = "choose a model of such a resolution, or accept more blurred images with --resample"
+        else:
+            return
+        raise ContractError(
+            f"the network knows images of a resolution of {Range(low=low, high=high)} arcsec and {survey!r} has "
+            f"{resolution_arcsec:g} arcsec: {way}"
+        )

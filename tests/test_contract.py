@@ -103,6 +103,39 @@ def test_the_middle_of_a_range_is_looked_at_and_cutouts_must_cover_it():
     contract(field_of_view_arcsec="unknown").check_scale("first", 1.0)
 
 
+# 5.4 arcsec; two pixels of the input are 3.94 arcsec
+@pytest.mark.parametrize("resolution", [None, 0.1, 5.4, 10.7])
+def test_images_about_as_sharp_as_those_the_network_knows_pass(resolution):
+    contract(resolution_arcsec=Range(low=5.4, high=5.4)).check_resolution("mightee", resolution)
+    contract(resolution_arcsec=5.4).check_resolution("mightee", resolution)
+
+
+def test_images_more_than_twice_as_blurred_are_refused_with_both_sides():
+    with pytest.raises(ContractError) as caught:
+        contract(resolution_arcsec=Range(low=5.4, high=5.4)).check_resolution("nvss", 45.0)
+    assert str(caught.value) == (
+        "the network knows images of a resolution of 5.4 arcsec and 'nvss' has 45 arcsec: choose a model of such a "
+        "resolution, or accept more blurred images with --resample"
+    )
+
+
+def test_images_more_than_twice_as_sharp_are_refused_with_the_convolution_that_helps():
+    with pytest.raises(ContractError, match=r"of 15-45 arcsec and 'first' has .*: ingest it with --beam 15, or"):
+        contract(resolution_arcsec=Range(low=15, high=45)).check_resolution("first", 5.4)
+
+
+def test_a_network_that_knows_no_resolution_takes_any():
+    contract(resolution_arcsec="unknown").check_resolution("nvss", 45.0)
+
+
+def test_of_resolutions_finer_than_two_pixels_of_the_input_the_network_sees_no_difference():
+    coarse = contract(size_pix=16, resolution_arcsec=5.4)  # two pixels are 15.75 arcsec
+    coarse.check_resolution("vlass", 0.5)
+    coarse.check_resolution("other", 31.0)
+    with pytest.raises(ContractError, match="more blurred"):
+        coarse.check_resolution("nvss", 45.0)
+
+
 @pytest.mark.parametrize("field_of_view", [-100.0, 0.0, {"low": -1, "high": 2}])
 def test_a_field_of_view_is_positive(field_of_view):
     with pytest.raises(ValidationError, match="greater than 0"):

@@ -47,7 +47,9 @@ TrainSurvey = Annotated[str | None, typer.Option("--train-survey", help="Survey 
 TestSurvey = Annotated[str | None, typer.Option("--test-survey", help="Survey to test on.")]
 FinetuneChanges = Annotated[list[str], typer.Option("--set", help="Change fine-tuning: epochs=100.")]
 AdaptBands = Annotated[bool, typer.Option("--adapt-bands", help="Accept bands new to the model.")]
-Resample = Annotated[bool, typer.Option("--resample", help="Accept cutouts smaller than the view, with empty borders.")]
+Resample = Annotated[
+    bool, typer.Option("--resample", help="Accept too small cutouts (empty borders) and other resolutions.")
+]
 
 
 def mock_seed(given: int | None, mock: int | None, other: str) -> int:

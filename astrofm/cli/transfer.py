@@ -174,6 +174,7 @@ def _newest_model(train: CutoutStore, test: CutoutStore) -> Path | None:
         try:
             card.contract.check_bands(train.card.name, train.card.band_names)
             card.contract.check_scale(train.card.name, field_of_view_arcsec(train))
+            card.contract.check_resolution(train.card.name, train.card.resolution_arcsec)
             check_labels_unseen(card, train.card.name, test.card.name)
         except (ContractError, UsageError):
             return False

@@ -96,7 +96,7 @@ def measure_curve(
             with labels from the others, and the test split is not touched. For choosing between recipes.
         finetune_config: Protocol of fine-tuning; None: the default one.
         adapt_bands: Accept bands that a contract does not list.
-        resample: Accept cutouts smaller than the field of view.
+        resample: Accept cutouts smaller than the field of view, and another resolution.
         device: ``cpu``, ``cuda`` or ``mps``.
         orientations: Orientations of each object, 1, 4 or 8, that embeddings and class probabilities are averaged over.
         listener: Progress.

@@ -65,7 +65,7 @@ def transfer(
         seeds: Number of draws of the labels.
         finetune_config: Protocol of fine-tuning; None: the default one.
         adapt_bands: Accept bands that the contract does not list.
-        resample: Accept cutouts smaller than the field of view.
+        resample: Accept cutouts smaller than the field of view, and another resolution.
         device: ``cpu``, ``cuda`` or ``mps``.
         orientations: Orientations of each object, 1, 4 or 8, that embeddings and class probabilities are averaged over.
         listener: Progress.

@@ -14,7 +14,7 @@ __all__ = [
 ]
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -171,20 +171,26 @@ def check_contract(
         train: Store the labels come from.
         test: Store to test on.
         adapt_bands: Accept bands that the contract does not list.
-        resample: Accept cutouts smaller than the field of view.
+        resample: Accept cutouts smaller than the field of view, and another resolution.
 
     Raises:
-        ContractError: If bands or field of view do not fit and nothing accepts that, or pixels are far from zero mean
-            and unit spread, see :func:`astrofm.plan.check_normalisation`.
+        ContractError: If bands, field of view or resolution do not fit and nothing accepts that, or pixels are far from
+            zero mean and unit spread, see :func:`astrofm.plan.check_normalisation`.
     """
     stores = tuple(dict.fromkeys((train, test)))
     is_planned = test.card.transfer is not None and test.card.transfer.train == train.card.name
     overrides = []
-    for check, is_accepted, option in (
-        (_band_mismatch, adapt_bands, "--adapt-bands"),
-        (_scale_mismatch, resample, "--resample"),
-    ):
-        found = {store: check(contract, store) for store in stores}
+    checks: tuple[tuple[Callable[[CutoutStore], None], bool, str], ...] = (
+        (lambda store: contract.check_bands(store.card.name, store.card.band_names), adapt_bands, "--adapt-bands"),
+        (lambda store: contract.check_scale(store.card.name, field_of_view_arcsec(store)), resample, "--resample"),
+        (
+            lambda store: contract.check_resolution(store.card.name, store.card.resolution_arcsec),
+            resample,
+            "--resample",
+        ),
+    )
+    for check, is_accepted, option in checks:
+        found = {store: _refusal(check, store) for store in stores}
         is_bridged = is_planned and not all(found.values())
         for store, error in found.items():
             if error is None:
@@ -205,17 +211,9 @@ def check_contract(
     return tuple(overrides)
 
 
-def _band_mismatch(contract: InputContract, store: CutoutStore) -> ContractError | None:
+def _refusal(check: Callable[[CutoutStore], None], store: CutoutStore) -> ContractError | None:
     try:
-        contract.check_bands(store.card.name, store.card.band_names)
-    except ContractError as error:
-        return error
-    return None
-
-
-def _scale_mismatch(contract: InputContract, store: CutoutStore) -> ContractError | None:
-    try:
-        contract.check_scale(store.card.name, field_of_view_arcsec(store))
+        check(store)
     except ContractError as error:
         return error
     return None

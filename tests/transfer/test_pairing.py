@@ -34,9 +34,9 @@ def changed(store, *, columns=(), **card):
     return other
 
 
-def radio_contract(*accepts, field_of_view_arcsec="unknown"):
+def radio_contract(*accepts, field_of_view_arcsec="unknown", **rest):
     channel = Channel(name="radio", accepts=accepts)
-    return InputContract(channels=(channel,), size_pix=32, field_of_view_arcsec=field_of_view_arcsec)
+    return InputContract(channels=(channel,), size_pix=32, field_of_view_arcsec=field_of_view_arcsec, **rest)
 
 
 def test_number_announced_is_that_of_the_labelled_test_rows(mock_stores):
@@ -95,6 +95,15 @@ def test_pixel_scale_of_the_cutouts_comes_before_that_of_the_card(mock_stores):
     fine = changed(store, columns={"pixel_scale": np.full(len(store), 0.1)})
     with pytest.raises(ContractError, match=r"looks at 126 arcsec .* span only"):
         check_contract(contract, fine, fine, adapt_bands=False, resample=False)
+
+
+def test_images_of_another_resolution_are_refused_or_accepted_by_an_option_that_is_recorded(mock_stores):
+    store = mock_stores["mirabest"]
+    contract = radio_contract("VLA-FIRST-1.4GHz", resolution_arcsec=45.0)
+    with pytest.raises(ContractError, match="resolution of 45 arcsec and 'mirabest' has"):
+        check_contract(contract, store, store, adapt_bands=True, resample=False)
+    (said,) = check_contract(contract, store, store, adapt_bands=False, resample=True)
+    assert said.endswith("(accepted by --resample)")
 
 
 def test_unknown_scale_under_a_known_field_of_view_is_recorded(mock_stores):
