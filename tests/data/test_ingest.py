@@ -20,7 +20,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from astropy.io import fits
-from astropy.table import MaskedColumn, Table
+from astropy.table import Column, MaskedColumn, Table
 
 from astrofm.card import Fact
 from astrofm.data.changes.rounding import round_mantissa
@@ -582,6 +582,32 @@ def test_a_noise_that_is_no_number_is_refused(survey, archive, tmp_path):
     table.write(archive / "table.csv", overwrite=True)
     with pytest.raises(DataError, match="the column 'rms' of the catalogue holds string values; it is for the noise"):
         ingest(survey, archive, tmp_path / "store")
+
+
+def in_ecsv(archive, survey, **columns):
+    """Give the archive a table with units, and return the survey that reads it."""
+    table = Table.read(archive / "table.csv")
+    for name, values in columns.items():
+        table[name] = values
+    table.write(archive / "table.ecsv")
+    (archive / "table.csv").unlink()
+    folder = survey.card.folder.model_copy(update={"table": "table.ecsv"})
+    return type(survey)(survey.card.model_copy(update={"folder": folder}))
+
+
+def test_a_noise_in_another_unit_is_converted_to_that_of_the_pixels(survey, archive, tmp_path):
+    num = len(Table.read(archive / "table.csv"))
+    noise = MaskedColumn(np.arange(1.0, num + 1), unit="mJy/beam", mask=np.arange(num) == 1)
+    made = make_plan(in_ecsv(archive, survey, rms=noise), archive, None)
+    expected = np.arange(1.0, num + 1) * 1e-3
+    expected[1] = np.nan
+    np.testing.assert_allclose(made.catalog.column("rms"), expected, rtol=1e-15)
+
+
+def test_a_noise_in_a_unit_of_something_else_is_refused(survey, archive, tmp_path):
+    noise = Column(np.ones(len(Table.read(archive / "table.csv"))), unit="K")
+    with pytest.raises(DataError, match="column 'rms' of the catalogue is in K and the pixels are stored in Jy/beam"):
+        ingest(in_ecsv(archive, survey, rms=noise), archive, tmp_path / "store")
 
 
 def test_beams_in_arcsec_and_images_that_cannot_be_turned_are_told(survey, archive, tmp_path, recwarn):

@@ -30,6 +30,7 @@ from astrofm.data.manifest import MadeFrom, software_versions
 from astrofm.data.options import NO_CHANGES, IngestOptions
 from astrofm.data.splits import assign_splits
 from astrofm.data.text import blocks_of
+from astrofm.data.units import unit_factor
 from astrofm.errors import DataError, StoreError, UsageError
 from astrofm.mock.mark import MOCK_MARK
 from astrofm.survey import Source, Survey, find_source
@@ -155,7 +156,7 @@ def make_plan(
     card = survey.card if prepare is None else prepare.card_after()
     if options.pixel_scale_arcsec or options.field_of_view_arcsec:
         source = replace(source, resampled_arcsec=card.field_of_view_arcsec.value)
-    table = read_catalog(survey, source)
+    table = _with_noise_in(read_catalog(survey, source), card.products[source.product_name].unit, card)
     catalog = _checked(check_labels(Catalog.from_astropy(table), survey.votes), card)
     _check_splits(survey, catalog)  # refused now, not after hours of reading
     root = source.folder
@@ -209,6 +210,32 @@ def _preparation(card: SurveyCard, product_name: str, options: IngestOptions) ->
     return Preparation(options, card, product_name)
 
 
+def _noise_columns(card: SurveyCard) -> list[str]:
+    return ["rms", *map(noise_column, card.band_names)]
+
+
+def _with_noise_in(table: Table, unit: str, card: SurveyCard) -> Table:
+    """Convert the columns of the noise that carry a unit to that of the stored pixels.
+
+    Raises:
+        DataError: If a column's unit is none of that quantity.
+    """
+    converted = table.copy(copy_data=False)
+    for name in _noise_columns(card):
+        given = getattr(table[name], "unit", None) if name in table.colnames else None
+        if not given:
+            continue
+        factor = unit_factor(str(given), unit)
+        if factor is None:
+            raise DataError(
+                f"the column {name!r} of the catalogue is in {given} and the pixels are stored in {unit or 'no unit'}; "
+                "it is for the noise of each image: give it in the unit of the pixels, or rename it"
+            )
+        if factor != 1.0:
+            converted[name] = table[name].value * factor
+    return converted
+
+
 def _checked(catalog: Catalog, card: SurveyCard) -> Catalog:
     """Refuse columns of the archive's own that the store would write something else into."""
     for name in ("size_y", "size_x"):
@@ -217,7 +244,7 @@ def _checked(catalog: Catalog, card: SurveyCard) -> Catalog:
                 f"the catalogue has a column {name!r}, and a store keeps the size of each image under that name: "
                 "rename it or leave it out"
             )
-    for name in ("rms", *map(noise_column, card.band_names)):
+    for name in _noise_columns(card):
         kind = catalog.table[name].type if name in catalog.columns else pa.float64()
         if not (pa.types.is_floating(kind) or pa.types.is_integer(kind)):
             raise DataError(
