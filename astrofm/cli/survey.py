@@ -6,6 +6,7 @@ __all__ = ["app", "doctor"]
 
 from dataclasses import asdict
 from pathlib import Path
+from textwrap import indent
 from typing import Annotated, Any, Literal
 
 import typer
@@ -172,15 +173,20 @@ def fetch(
 
 
 def _in_words(value: Any) -> str:
-    if isinstance(value, dict) and {"value", "source", "unknown"} & value.keys():
-        if "unknown" in value:
-            return f"unknown; {value['unknown']}"
-        return f"{value['value']}" + (f" ({value['source']})" if value.get("source") else "")
+    if isinstance(value, dict) and "unknown" in value:
+        return f"unknown; {value['unknown']}"
+    if isinstance(value, dict) and "value" in value:  # a fact; what else has a source (a band) is told key by key
+        return _in_words(value["value"]) + (f" ({value['source']})" if value.get("source") else "")
     if isinstance(value, dict):
-        return "\n".join(f"{key}: {_in_words(inner)}" for key, inner in value.items())
+        return "\n".join(f"{key}:{_beside(_in_words(inner))}" for key, inner in value.items())
     if isinstance(value, list):
-        return ", ".join(_in_words(inner) for inner in value)
+        return ("\n" if any(isinstance(inner, dict) for inner in value) else ", ").join(map(_in_words, value))
     return str(value).strip()
+
+
+def _beside(words: str) -> str:
+    """Return what follows a key: one line beside it, several below it."""
+    return "\n" + indent(words, "  ") if "\n" in words else f" {words}"
 
 
 def doctor(context: typer.Context, as_json: AsJson = False) -> None:

@@ -16,7 +16,10 @@ def find_task(card: SurveyCard, name: str | None = None) -> ClassTask | VoteTask
         UnknownNameError: If it has none of that name.
     """
     if not card.tasks:
-        raise UsageError(f"{card.name!r} has no labelled task: choose a survey with labels")
+        raise UsageError(
+            f"{card.name!r} has no labelled task, and so nothing to test on: choose a survey with tasks in its card "
+            "('astrofm survey info NAME' shows them)"
+        )
     if name is None:
         return card.tasks[0]
     for task in card.tasks:

@@ -27,6 +27,21 @@ def test_a_card_is_shown_by_name_and_by_path(astrofm, radio_card_folder):
     assert "15" in table
 
 
+@pytest.mark.parametrize("name", sorted(plugins.surveys()))
+def test_the_card_of_each_survey_is_shown_with_the_source_of_each_band(astrofm, name):
+    ended = astrofm("survey", "info", name)
+    assert (ended.code, ended.stderr) == (0, "")
+    card = plugins.survey(name).card
+    shown = "".join(ended.stdout.replace("│", "").split())
+    for words in (
+        card.name,
+        card.reference,
+        *(band.name for band in card.bands),
+        *(band.source for band in card.bands),
+    ):
+        assert "".join((words or "").split()) in shown
+
+
 def test_an_unknown_fact_is_shown_with_what_would_settle_it(astrofm, tmp_path, write_card):
     card = write_card(tmp_path / "card.yaml", beam={"unknown": "the headers of the next release"})
     assert "unknown; the headers of the next release" in astrofm("survey", "info", card).stdout
