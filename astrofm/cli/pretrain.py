@@ -99,7 +99,8 @@ def pretrain(
     if as_json:
         emit(asdict(result))
         return
-    left_out = ", ".join(f"{count} of {name}" for name, count in result.excluded.items() if count) or "none"
+    counts = ", ".join(f"{count} of {name}" for name, count in result.excluded.items() if count)
+    left_out = counts or ("none" if recipe.data.exclude else "the recipe asks for nothing (data.exclude)")
     note(f"{result.num_cutouts} cutouts, {result.step} steps in {result.seconds:.0f} s")
     note(f"left out by cross-match: {left_out}")
     note(f"model in {folder}{_next(survey, stores.values(), store, mock, seed_of_mock, folder)}")

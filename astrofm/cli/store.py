@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from astrofm.cli.show import AsJson, emit, note, progress, table
+from astrofm.cli.show import AsJson, emit, note, progress, table, warn
 
 app = typer.Typer(
     help="Look at a store, check it, mend it; merge and compare stores.", no_args_is_help=True, rich_markup_mode=None
@@ -23,6 +23,7 @@ def show_store(info: Mapping[str, Any]) -> None:
     """Print what :func:`astrofm.data.store.store_info` returns."""
     rejected = [f"{count} {reason}" for reason, count in info["rejected"].items()]
     rows = [
+        ["survey", str(info["survey"])],
         ["cutouts", str(info["num_cutouts"])],
         ["shape", " x ".join(str(side) for side in info["shape"])],
         ["product", str(info["product"])],
@@ -30,6 +31,8 @@ def show_store(info: Mapping[str, Any]) -> None:
         ["size", f"{info['bytes'] / 1e6:.1f} MB"],
     ]
     table(str(info["store"]), ("", ""), rows)
+    if info["mock"]:
+        warn("the data is mock: for trying out, not for science")
 
 
 @app.command("info")

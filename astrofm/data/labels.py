@@ -5,7 +5,7 @@ from __future__ import annotations
 __all__ = ["check_labels", "draw_labels", "task_labels", "unanswered"]
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -85,7 +85,7 @@ def task_labels(catalog: Catalog, task: ClassTask | VoteTask, votes: VoteSchema 
 
 
 def unanswered(catalog: Catalog, card: SurveyCard, *, may_lack_labels: bool = False) -> list[str]:
-    """Say what the classes of a card look for and the labels of its catalogue do not have, a sentence each.
+    """Say what the classes of a card look for and the labels of its catalogue do not have, or spell otherwise.
 
     Args:
         catalog: Labels under the names of the contract.
@@ -120,7 +120,26 @@ def unanswered(catalog: Catalog, card: SurveyCard, *, may_lack_labels: bool = Fa
             told.append(
                 f"task {task.name!r} has classes without any row ({looked_for}): column {task.column!r} has {counts}"
             )
+        elif is_text:
+            told += _other_spellings(task, Counter(values))
     return told
+
+
+def _other_spellings(task: ClassTask, counts: Mapping[str, int]) -> Iterator[str]:
+    """Say which labels are in no class and differ from one that is in capitals, blanks or signs alone."""
+    taken = {str(value) for own in task.classes.values() for value in own}
+    for value in sorted(counts.keys() - taken):
+        for like in sorted(taken):
+            if _spelt(value) == _spelt(like) != "":
+                yield (
+                    f"task {task.name!r} leaves out the {counts[value]} rows whose {task.column!r} is {value!r}, and "
+                    f"takes {like!r}: if they are the same, write both under 'classes' of the card"
+                )
+
+
+def _spelt(label: str) -> str:
+    """Return the letters and numbers of a label, without capitals."""
+    return "".join(filter(str.isalnum, label.casefold()))
 
 
 def _known_labels(card: SurveyCard, column: str) -> set[str]:

@@ -58,6 +58,7 @@ def test_a_mock_store_says_that_it_is_mock_and_follows_its_seed(astrofm, words, 
         out = tmp_path / f"{name}.zarr"
         ended = astrofm(*words[:3], "--mock", "8", "--seed", seed, "--out", out, "--json")
         assert json.loads(ended.stdout)["mock"] is True
+        assert "the data is mock" in astrofm("store", "info", out).stderr
         made.append(CutoutStore.open(out).read(slice(None)))
     np.testing.assert_array_equal(made[0], made[1])
     assert not np.array_equal(made[0], made[2])

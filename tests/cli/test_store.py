@@ -29,8 +29,10 @@ def test_info_says_what_is_in_a_store(astrofm, radio_store):
     assert info["num_cutouts"] == 36
     assert info["survey"] == "test-field"
     assert info["mock"] is False
-    table = astrofm("store", "info", radio_store).stdout
-    assert "36 x 1 x 16 x 16" in table
+    shown = astrofm("store", "info", radio_store)
+    assert "36 x 1 x 16 x 16" in shown.stdout
+    assert "test-field" in shown.stdout
+    assert "mock" not in shown.stderr
 
 
 def test_what_was_not_taken_is_listed_with_its_reason(astrofm, radio_card_folder, write_field, tmp_path):

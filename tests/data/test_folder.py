@@ -497,6 +497,48 @@ def test_the_id_may_stand_in_a_name_with_asterisks(own_copy):
         read(survey_card, own_copy)
 
 
+@pytest.mark.parametrize("images", ["*/*_{id_str}.fits", "*/*{id_str}.fits", "*/{id_str}*.fits", "*/{id_str}_*.fits"])
+def test_an_asterisk_beside_the_id_takes_what_the_id_leaves(own_copy, images):
+    (own_copy / "a").mkdir()
+    table = Table.read(own_copy / "table.csv")
+    names = [f"J01{number}_5_b" for number in range(len(table))]
+    for own, name in zip(table["Name"], names, strict=True):
+        called = images.replace("{id_str}", name).replace("*/", "a/").replace("*", "more_1")
+        (own_copy / f"{own}.fits").rename(own_copy / called)
+    table["Name"] = names
+    table.write(own_copy / "table.csv", overwrite=True)
+    found, _ = read(named_card(images), own_copy)
+    assert found["rejected"].tolist() == [""] * 5
+    assert all(name in file for name, file in zip(found["id_str"], found["file_loc"], strict=True))
+
+
+def test_a_file_that_could_be_that_of_two_rows_is_given_to_none(own_copy):
+    (own_copy / "a").mkdir()
+    table = Table.read(own_copy / "table.csv")
+    for number, own in enumerate(table["Name"]):
+        (own_copy / f"{own}.fits").rename(own_copy / "a" / f"img_P_{number}.fits")
+    table["Name"] = ["P_0", "P_1", "P_2", "0", "1"]
+    table.write(own_copy / "table.csv", overwrite=True)
+    with pytest.raises(
+        DataError, match=r"'a/img_P_0.fits' could be the image of .* by '\*/\*_{id_str}.fits': say which"
+    ):
+        read(named_card("*/*_{id_str}.fits"), own_copy)
+
+
+def test_an_id_that_stands_twice_in_a_name_is_the_same_both_times(own_copy):
+    table = Table.read(own_copy / "table.csv")
+    names = ["aa", "aaa", "b", "c", "d"]
+    for own, name in zip(table["Name"], names, strict=True):
+        (own_copy / name).mkdir()
+        (own_copy / f"{own}.fits").rename(own_copy / name / f"{name}_v1.fits")
+    (own_copy / "e").mkdir()
+    (own_copy / "b" / "b_v1.fits").rename(own_copy / "e" / "b_v1.fits")
+    table["Name"] = names
+    table.write(own_copy / "table.csv", overwrite=True)
+    found, _ = read(named_card("{id_str}/{id_str}_*.fits"), own_copy)
+    assert found["file_loc"].tolist() == ["aa/aa_v1.fits", "aaa/aaa_v1.fits", "", "c/c_v1.fits", "d/d_v1.fits"]
+
+
 def test_the_mock_of_a_name_with_asterisks_is_read_back(tmp_path):
     survey_card = named_card("*/{id_str}_*.fits")
     table, _ = read(survey_card, folder_mock(survey_card, 3, 0, tmp_path))

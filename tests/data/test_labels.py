@@ -53,6 +53,17 @@ VOTES = {
 }
 
 
+def test_labels_that_differ_from_those_of_a_class_in_their_spelling_alone_are_told(card_with):
+    found = catalog(kind=["FR II", "FR ii", "FR-II", "FR ii", "FR I", "hybrid", "", "-"])
+    told = unanswered(found, card_with("kind", {"FRI": ["FR I"], "FRII": ["FR II"]}))
+    assert told == [
+        f"task 't' leaves out the {num} rows whose 'kind' is {value!r}, and takes 'FR II': "
+        "if they are the same, write both under 'classes' of the card"
+        for num, value in ((2, "FR ii"), (1, "FR-II"))
+    ]
+    assert not unanswered(found, card_with("kind", {"FRI": ["FR I"], "FRII": ["FR II", "FR ii", "FR-II"]}))
+
+
 def test_the_majority_answer_is_the_class():
     # clear; the two disk answers together; a tie; nobody asked; few votes; most but less than half
     assert task_labels(catalog(**VOTES), SHAPE).tolist() == [0, 1, -1, -1, 0, -1]

@@ -11,6 +11,7 @@ import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations, pairwise
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -23,6 +24,8 @@ from astrofm.forms import ID, FolderLayout
 
 NO_FILE, NO_ROW = "missing file", "no row in the table"
 _WILD = re.compile(r"(\*\*/|\*|\?)")
+_PLACE = "\0"
+"""What stands for an id in a name: no name of a file has it."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +106,11 @@ def _join_images(table: Table, folder: Path, layout: FolderLayout, pattern: str)
     """Join by the ``file_loc`` column, or without one by the id, which then is the name of the file."""
     if ID in pattern:
         id_of = {name: id_str for id_str, name in _of_template(folder, pattern) if name != layout.table}
-        wanted = _named(_ids(table), id_of) if _WILD.search(pattern) else _templated(_ids(table), pattern)
+        if _WILD.search(pattern):
+            id_of |= _owners(_ids(table), list(id_of), pattern)
+            wanted = _named(_ids(table), id_of)
+        else:
+            wanted = _templated(_ids(table), pattern)
         known = set(id_of)
     else:
         names = [name for name in _matching(folder, pattern) if name != layout.table]
@@ -144,10 +151,57 @@ def _missing_band(folder: Path, layout: FolderLayout, files: Sequence[str]) -> s
 
 def _of_template(folder: Path, template: str) -> list[tuple[str, str]]:
     """Return the id and name of each file that is named so; ``*`` and ``?`` stand for what they do in a pattern."""
-    before, *after = ("".join(map(_as_regex, _WILD.split(part))) for part in template.split(ID))
+    before, *after = _regexes(template)
     of_name = re.compile(before + "([^/]+)" + r"\1".join(after))
-    glob = template.replace("[", "[[]").replace(ID, "*")
+    parts = template.replace("[", "[[]").split("/")
+    glob = "/".join(part if part == "**" else re.sub(r"\*+", "*", part.replace(ID, "*")) for part in parts)
     return [(match[1], name) for name in _matching(folder, glob) if (match := of_name.fullmatch(name))]
+
+
+def _owners(ids: Sequence[str], names: Sequence[str], template: str) -> dict[str, str]:
+    """Return the id of each file that is named so with one of the ids: ``*`` beside it does not say where it ends.
+
+    Args:
+        ids: Of the rows.
+        names: Of files, relative to their folder.
+        template: With asterisks or question marks.
+
+    Raises:
+        DataError: If a file could be that of two rows.
+    """
+    known, lengths, times = set(ids), sorted({len(id_str) for id_str in ids if id_str}), template.count(ID)
+    of_name = re.compile(_PLACE.join(_regexes(template)))
+    owners: dict[str, str] = {}
+    for name in names:
+        places: dict[str, list[int]] = {}
+        for length in lengths:
+            for first in range(len(name) - length + 1):
+                if name[first : first + length] in known:
+                    places.setdefault(name[first : first + length], []).append(first)
+        for id_str, firsts in places.items():
+            marked = (_marked(name, chosen, len(id_str)) for chosen in combinations(firsts, times))
+            if any(map(of_name.fullmatch, marked)):
+                if name in owners:
+                    raise DataError(
+                        f"{name!r} could be the image of {owners[name]!r} and of {id_str!r} by {template!r}: "
+                        "say which in a file_loc column"
+                    )
+                owners[name] = id_str
+    return owners
+
+
+def _marked(name: str, firsts: Sequence[int], length: int) -> str:
+    """Return a name with a mark in the place of some parts of it, empty where these overlap."""
+    if any(later - first < length for first, later in pairwise(firsts)):
+        return ""
+    for first in reversed(firsts):
+        name = name[:first] + _PLACE + name[first + length :]
+    return name
+
+
+def _regexes(template: str) -> list[str]:
+    """Return what stands before, between and after the ids as regular expressions."""
+    return ["".join(map(_as_regex, _WILD.split(part))) for part in template.split(ID)]
 
 
 def _as_regex(part: str) -> str:
