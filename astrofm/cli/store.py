@@ -16,7 +16,19 @@ app = typer.Typer(
     help="Look at a store, check it, mend it; merge and compare stores.", no_args_is_help=True, rich_markup_mode=None
 )
 
-StorePath = Annotated[str, typer.Argument(metavar="STORE", help="A store: a folder, or a URL (https://, s3://, ...).")]
+
+def _kept(given: str) -> str:
+    """Return the store that is kept of a survey of this name, where nothing lies at the path."""
+    from astrofm.home import store_path
+
+    is_name = Path(given).name == given and not Path(given).exists()
+    return str(store_path(given)) if is_name and store_path(given).exists() else given
+
+
+StorePath = Annotated[
+    str,
+    typer.Argument(metavar="STORE", help="A store: a folder, a URL (https://, s3://), or a survey.", callback=_kept),
+]
 
 
 def show_store(info: Mapping[str, Any]) -> None:
@@ -85,7 +97,7 @@ def _mend(path: str, lost: Sequence[str]) -> str:
 
 @app.command("repair")
 def repair(
-    store: Annotated[str, typer.Argument(metavar="STORE", help="A store, in a folder.")],
+    store: Annotated[str, typer.Argument(metavar="STORE", help="A store: a folder, or a survey.", callback=_kept)],
     source: Annotated[Path, typer.Option("--source", help="Folder or file of the archive.")],
     as_json: AsJson = False,
 ) -> None:
@@ -135,8 +147,13 @@ def merge(
 
 @app.command("overlap")
 def overlap(
-    first: Annotated[str, typer.Argument(metavar="A", help="A store, or a table (CSV, ECSV, FITS, VOTable, Parquet).")],
-    second: Annotated[str, typer.Argument(metavar="B", help="Another one.")],
+    first: Annotated[
+        str,
+        typer.Argument(
+            metavar="A", help="A store (a folder or a survey), or a table (CSV, ECSV, FITS, ...).", callback=_kept
+        ),
+    ],
+    second: Annotated[str, typer.Argument(metavar="B", help="Another one.", callback=_kept)],
     radius: Annotated[float, typer.Option("--radius", min=0, help="Greatest separation, arcsec.")] = 5.0,
     out: Annotated[Path | None, typer.Option("--out", help="Table of all pairs; format by its suffix.")] = None,
     as_json: AsJson = False,

@@ -35,6 +35,19 @@ def test_info_says_what_is_in_a_store(astrofm, radio_store):
     assert "mock" not in shown.stderr
 
 
+def test_a_store_is_found_by_its_survey_unless_something_lies_at_that_name(astrofm, tmp_path, monkeypatch):
+    monkeypatch.setenv("ASTROFM_HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    assert astrofm("ingest", "--survey", "nvss", "--mock", "8").code == 0
+    shown = json.loads(astrofm("store", "info", "nvss", "--json").stdout)
+    assert shown["num_cutouts"] == 8
+    kept = Path(shown["store"])
+    assert astrofm("store", "verify", "nvss").code == 0
+    assert json.loads(astrofm("store", "overlap", "nvss", kept, "--json").stdout)["num_pairs"] == 8
+    (tmp_path / "nvss").mkdir()
+    assert "no store" in astrofm("store", "info", "nvss").sentence
+
+
 def test_what_was_not_taken_is_listed_with_its_reason(astrofm, radio_card_folder, write_field, tmp_path):
     card, archive = radio_card_folder / "card.yaml", write_field(tmp_path / "a", [1.0, 2.0], [0.0] * 2, ["train"] * 2)
     (archive / "s001.fits").write_bytes((archive / "s001.fits").read_bytes()[:3000])
