@@ -100,7 +100,7 @@ def pretrain(
         emit(asdict(result))
         return
     counts = ", ".join(f"{count} of {name}" for name, count in result.excluded.items() if count)
-    left_out = counts or ("none" if recipe.data.exclude else "the recipe asks for nothing (data.exclude)")
+    left_out = counts or ("none" if recipe.data.exclude else "none, as the recipe asks for none (data.exclude)")
     note(f"{result.num_cutouts} cutouts, {result.step} steps in {result.seconds:.0f} s")
     note(f"left out by cross-match: {left_out}")
     note(f"model in {folder}{_next(survey, stores.values(), store, mock, seed_of_mock, folder)}")

@@ -222,10 +222,10 @@ def _with_noise_in(table: Table, unit: str, card: SurveyCard) -> Table:
     """
     converted = table.copy(copy_data=False)
     for name in _noise_columns(card):
-        given = getattr(table[name], "unit", None) if name in table.colnames else None
+        given = str(getattr(table[name], "unit", None) or "") if name in table.colnames else ""
         if not given:
             continue
-        factor = unit_factor(str(given), unit)
+        factor = unit_factor(given, unit)
         if factor is None:
             raise DataError(
                 f"the column {name!r} of the catalogue is in {given} and the pixels are stored in {unit or 'no unit'}; "
