@@ -103,7 +103,7 @@ def test_mock_data_are_called_mock_and_checked_as_all_data_are(astrofm, radio_ca
     words = ["--mock", 40, "--labels", 8, *QUICK]
     ended = astrofm("transfer", "--survey", radio_card_folder / "card.yaml", *words)
     assert ended.code == 1
-    assert "standard deviation 7.9" in ended.stderr.splitlines()[-1]
+    assert "standard deviation 8.55" in ended.stderr.splitlines()[-1]
     given = yaml.safe_load((radio_card_folder / "card.yaml").read_text())
     given["products"]["fits"]["input"] = {"mean": [0.0], "std": [7.94e-3]}
     (tmp_path / "card.yaml").write_text(yaml.safe_dump(given))
