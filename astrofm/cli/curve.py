@@ -27,7 +27,7 @@ from astrofm.cli.options import (
     TrainSurvey,
     default_device,
 )
-from astrofm.cli.show import AsJson, emit, note, progress, table, warn
+from astrofm.cli.show import AsJson, emit, note, progress, table, warn_of_mock
 from astrofm.cli.transfer import chosen_modes, error_cells, of_orientations, stores_of, surveys_of, warn_of_pairing
 from astrofm.errors import UsageError
 
@@ -69,7 +69,7 @@ def curve(
         raise UsageError(f"--out names a folder for the curve, and {target} is a file")
     train, test = stores_of(surveys_of(card, survey, train_survey, test_survey), store, mock, seed)
     if train.is_mock or test.is_mock:
-        warn("the data is mock: for trying out, not for science")
+        warn_of_mock()
     try:
         with progress() as listener:
             report = measure_curve(

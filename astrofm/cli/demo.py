@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from astrofm.cli.options import Device, default_device
-from astrofm.cli.show import AsJson, emit, note, progress, warn
+from astrofm.cli.show import AsJson, emit, note, progress, warn_of_mock
 
 
 def demo(
@@ -27,7 +27,7 @@ def demo(
     from astrofm.interruption import Interrupted
 
     started = time.monotonic()
-    warn("the data is mock: for trying out, not for science")
+    warn_of_mock()
     try:
         with progress() as listener:
             result = run_demo(out, device=default_device(device), say=note, listener=listener)

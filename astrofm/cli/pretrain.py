@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from astrofm.cli.options import Device, Mock, Seed, Stores, default_device, mock_seed
-from astrofm.cli.show import AsJson, emit, hush, note, progress, warn
+from astrofm.cli.show import AsJson, emit, hush, note, progress, warn, warn_of_mock
 from astrofm.cli.training_progress import TrainingProgress
 from astrofm.errors import AstrofmError, TrainingError, UsageError
 
@@ -67,7 +67,7 @@ def pretrain(
     trained = [plugins.survey(choice.name).name for choice in recipe.data.surveys]
     folder = out or home() / "runs" / "-".join([recipe.name, *trained, *(["mock"] if is_mock else [])])
     if is_mock:
-        warn("the data is mock: for trying out, not for science")
+        warn_of_mock()
     chosen_device = default_device(device)
     if chosen_device == "cpu" and recipe.training.precision == "bf16-mixed" and has_bfloat16() is False:
         warn(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["AsJson", "emit", "hush", "note", "percent", "progress", "table", "warn"]
+__all__ = ["AsJson", "emit", "hush", "note", "percent", "progress", "table", "warn", "warn_of_mock"]
 
 import json
 import sys
@@ -44,6 +44,11 @@ def hush() -> None:
 def warn(sentence: str) -> None:
     """Tell the user of something that may surprise, on stderr."""
     _messages().print(f"note: {sentence}", markup=False, style="yellow")
+
+
+def warn_of_mock() -> None:
+    """Tell the user that what follows is of made-up sources."""
+    warn("the data is mock: for trying out, not for science")
 
 
 def emit(document: Mapping[str, Any]) -> None:

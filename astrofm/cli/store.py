@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from astrofm.cli.show import AsJson, emit, note, progress, table, warn
+from astrofm.cli.show import AsJson, emit, note, progress, table, warn_of_mock
 
 app = typer.Typer(
     help="Look at a store, check it, mend it; merge and compare stores.", no_args_is_help=True, rich_markup_mode=None
@@ -44,7 +44,7 @@ def show_store(info: Mapping[str, Any]) -> None:
     ]
     table(str(info["store"]), ("", ""), rows)
     if info["mock"]:
-        warn("the data is mock: for trying out, not for science")
+        warn_of_mock()
 
 
 @app.command("info")

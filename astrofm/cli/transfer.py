@@ -37,7 +37,7 @@ from astrofm.cli.options import (
     default_device,
     mock_seed,
 )
-from astrofm.cli.show import AsJson, emit, note, percent, progress, table, warn
+from astrofm.cli.show import AsJson, emit, note, percent, progress, table, warn, warn_of_mock
 from astrofm.errors import UsageError
 
 if TYPE_CHECKING:
@@ -166,15 +166,12 @@ def _newest_model(train: CutoutStore, test: CutoutStore) -> Path | None:
     """
     from astrofm.errors import ContractError
     from astrofm.model import ModelCard
-    from astrofm.plan import field_of_view_arcsec
     from astrofm.run import newest_finished_run
-    from astrofm.transfer.pairing import check_labels_unseen
+    from astrofm.transfer.pairing import check_labels_unseen, check_store
 
     def accepts(card: ModelCard) -> bool:
         try:
-            card.contract.check_bands(train.card.name, train.card.band_names)
-            card.contract.check_scale(train.card.name, field_of_view_arcsec(train))
-            card.contract.check_resolution(train.card.name, train.card.resolution_arcsec)
+            check_store(card.contract, train)
             check_labels_unseen(card, train.card.name, test.card.name)
         except (ContractError, UsageError):
             return False
@@ -197,7 +194,7 @@ def _announce(
     if train.card.name != test.card.name:
         note(f"trained on {labels} {train.card.name} labels, tested on {num_tested} {test.card.name} sources")
     if train.is_mock or test.is_mock:
-        warn("the data is mock: for trying out, not for science")
+        warn_of_mock()
 
 
 def show_report(report: Mapping[str, Any]) -> None:

@@ -12,7 +12,7 @@ import typer
 
 from astrofm.cli.options import Mock, Seed, Stores, mock_seed
 from astrofm.cli.pretrain import chosen_recipe
-from astrofm.cli.show import AsJson, emit, note, percent, progress, table, warn
+from astrofm.cli.show import AsJson, emit, note, percent, progress, table, warn, warn_of_mock
 from astrofm.errors import UsageError
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def views(
         wanted = library.wanted_surveys(recipe)
         stores = find_stores(wanted, store, mock=mock, seed=seed_of_mock, listener=listener, say=note)
     if any(found.is_mock for found in stores.values()):
-        warn("the data is mock: for trying out, not for science")
+        warn_of_mock()
     sheet = library.view_sheet(recipe, stores, num=num)
     target = out or Path(f"views-{recipe.name}.png")
     _write(sheet, target)

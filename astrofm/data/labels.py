@@ -106,8 +106,7 @@ def unanswered(catalog: Catalog, card: SurveyCard, *, may_lack_labels: bool = Fa
             continue
         column = catalog.column(task.column)
         is_text = column.dtype.kind in "SU"
-        values = [value for value in column.tolist() if value == value]
-        found = set(values)
+        found = Counter(value for value in column.tolist() if value == value)
         missing = {
             name: own
             for name, own in task.classes.items()
@@ -115,26 +114,29 @@ def unanswered(catalog: Catalog, card: SurveyCard, *, may_lack_labels: bool = Fa
         }
         is_sample = may_lack_labels and {str(value) for value in found} <= _known_labels(card, task.column)
         if missing and not is_sample:
-            counts = ", ".join(f"{value!r} ({num})" for value, num in Counter(values).most_common(MOST_TOLD))
+            counts = ", ".join(f"{value!r} ({num})" for value, num in found.most_common(MOST_TOLD))
             looked_for = "; ".join(f"{name}: {', '.join(map(repr, own))}" for name, own in missing.items())
             told.append(
                 f"task {task.name!r} has classes without any row ({looked_for}): column {task.column!r} has {counts}"
             )
         elif is_text:
-            told += _other_spellings(task, Counter(values))
+            told += _other_spellings(task, found)
     return told
 
 
 def _other_spellings(task: ClassTask, counts: Mapping[str, int]) -> Iterator[str]:
     """Say which labels are in no class and differ from one that is in capitals, blanks or signs alone."""
     taken = {str(value) for own in task.classes.values() for value in own}
+    likes: dict[str, list[str]] = {}
+    for like in sorted(taken):
+        if _spelt(like):
+            likes.setdefault(_spelt(like), []).append(like)
     for value in sorted(counts.keys() - taken):
-        for like in sorted(taken):
-            if _spelt(value) == _spelt(like) != "":
-                yield (
-                    f"task {task.name!r} leaves out the {counts[value]} rows whose {task.column!r} is {value!r}, and "
-                    f"takes {like!r}: if they are the same, write both under 'classes' of the card"
-                )
+        for like in likes.get(_spelt(value), []):
+            yield (
+                f"task {task.name!r} leaves out the {counts[value]} rows whose {task.column!r} is {value!r}, and "
+                f"takes {like!r}: if they are the same, write both under 'classes' of the card"
+            )
 
 
 def _spelt(label: str) -> str:

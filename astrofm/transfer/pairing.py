@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = [
     "check_contract",
     "check_labels_unseen",
+    "check_store",
     "labelled_data",
     "leave_out_test_sources",
     "matching_tasks",
@@ -180,17 +181,10 @@ def check_contract(
     stores = tuple(dict.fromkeys((train, test)))
     is_planned = test.card.transfer is not None and test.card.transfer.train == train.card.name
     overrides = []
-    checks: tuple[tuple[Callable[[CutoutStore], None], bool, str], ...] = (
-        (lambda store: contract.check_bands(store.card.name, store.card.band_names), adapt_bands, "--adapt-bands"),
-        (lambda store: contract.check_scale(store.card.name, field_of_view_arcsec(store)), resample, "--resample"),
-        (
-            lambda store: contract.check_resolution(store.card.name, store.card.resolution_arcsec),
-            resample,
-            "--resample",
-        ),
-    )
-    for check, is_accepted, option in checks:
-        found = {store: _refusal(check, store) for store in stores}
+    is_accepted_by = {"--adapt-bands": adapt_bands, "--resample": resample}
+    for check, option in _CHECKS:
+        is_accepted = is_accepted_by[option]
+        found = {store: _refusal(check, contract, store) for store in stores}
         is_bridged = is_planned and not all(found.values())
         for store, error in found.items():
             if error is None:
@@ -213,9 +207,41 @@ def check_contract(
     return tuple(overrides)
 
 
-def _refusal(check: Callable[[CutoutStore], None], store: CutoutStore) -> ContractError | None:
+def check_store(contract: InputContract, store: CutoutStore) -> None:
+    """Refuse a store whose bands, field of view or resolution the contract does not take as they are.
+
+    Raises:
+        ContractError: If one does not fit.
+    """
+    for check, _ in _CHECKS:
+        check(contract, store)
+
+
+def _check_bands(contract: InputContract, store: CutoutStore) -> None:
+    contract.check_bands(store.card.name, store.card.band_names)
+
+
+def _check_scale(contract: InputContract, store: CutoutStore) -> None:
+    contract.check_scale(store.card.name, field_of_view_arcsec(store))
+
+
+def _check_resolution(contract: InputContract, store: CutoutStore) -> None:
+    contract.check_resolution(store.card.name, store.card.resolution_arcsec)
+
+
+_Check = Callable[[InputContract, CutoutStore], None]
+
+_CHECKS: tuple[tuple[_Check, str], ...] = (
+    (_check_bands, "--adapt-bands"),
+    (_check_scale, "--resample"),
+    (_check_resolution, "--resample"),
+)
+"""What is compared, and the option that accepts a mismatch."""
+
+
+def _refusal(check: _Check, contract: InputContract, store: CutoutStore) -> ContractError | None:
     try:
-        check(store)
+        check(contract, store)
     except ContractError as error:
         return error
     return None
