@@ -20,16 +20,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from astrofm.data.batch import Batch, Share
-from astrofm.objectives.base import Objective, StepResult
+from astrofm.objectives.base import StepResult
 from astrofm.views.base import Views
+from astrofm.views.device import MakeViews
 
 Pixels = NDArray[np.generic] | Tensor
-MakeViews = Callable[[Batch, int, torch.device], Views]
-"""From (batch, step, device) to views, as :class:`astrofm.views.pipeline.ViewPipeline` makes them."""
+ComputeLoss = Callable[[Views, int], StepResult]
+"""From (views, step) to the result, as an :class:`astrofm.objectives.base.Objective` gives it."""
 
 
 def take_step(
-    objective: Objective,
+    objective: ComputeLoss,
     make_views: MakeViews,
     batch: Batch,
     step: int,
@@ -58,10 +59,10 @@ def take_step(
         _seed_layers(seed, step, part)
         result = objective(make_views(part, step, device), step)
         with torch.autocast(device.type, enabled=False):  # the backward pass follows the dtypes of the forward pass
-            (result.loss / num_parts).backward()
+            torch.autograd.backward(result.loss / num_parts)
         results.append(replace(result, loss=result.loss.detach()))
     _seed_layers(seed, step, last_part)
-    last: StepResult = objective(make_views(last_part, step, device), step)
+    last = objective(make_views(last_part, step, device), step)
     return _together([*results, last])
 
 

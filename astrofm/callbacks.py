@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-__all__ = ["AfterStep", "Checkpoints", "EpochProbe", "Keeper", "StopOnSignal", "Watch", "WholeFiles"]
+__all__ = ["AfterStep", "Checkpoints", "EpochProbe", "Keeper", "Readings", "StopOnSignal", "Watch", "WholeFiles"]
 
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -98,7 +98,12 @@ class Watch(Callback):
         self._batches = batches
         self._pace, self._waited_s = Pace(), 0.0
         self._learning_rate = math.nan
-        self.last_metrics: dict[str, float] = {}
+        self._last: dict[str, Tensor | float] = {}
+
+    @property
+    def last_metrics(self) -> dict[str, float]:
+        """Last value of everything logged."""
+        return dict(Readings(self._last))
 
     def wait_share(self) -> float:
         """Return the share of the time of the steps that they waited for their batch."""
@@ -110,7 +115,7 @@ class Watch(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take over the last values of the run that is continued."""
-        self.last_metrics = state_dict["last_metrics"]
+        self._last = state_dict["last_metrics"]
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """Begin to measure the pace."""
@@ -126,22 +131,42 @@ class Watch(Callback):
         self._pace.step_done(batch.global_size, self._batches.waited_s - self._waited_s)
         self._waited_s = self._batches.waited_s
         epoch, within = divmod(step - 1, len(self._batches))
-        metrics = numbers(pl_module.metrics)
-        metrics["learning_rate"] = self._learning_rate
+        metrics = {**pl_module.metrics, "learning_rate": self._learning_rate}
         if self._probe is not None and within == len(self._batches) - 1:
             metrics.update(self._probe(epoch + 1))
             self._pace.pause()
-        self.last_metrics = {**self.last_metrics, **metrics}
-        info = StepInfo(step, pl_module.num_steps, epoch, metrics, self._pace.rate(), self._pace.wait_share())
+        self._last |= metrics
+        readings = Readings(metrics)
+        info = StepInfo(step, pl_module.num_steps, epoch, readings, self._pace.rate(), self._pace.wait_share())
         for listener in self._listeners:
             listener.on_step(info)
 
 
-def numbers(metrics: Mapping[str, Tensor | float]) -> dict[str, float]:
-    """Return metrics as numbers; a GPU is waited for once, not for each of them."""
-    on_device = [name for name, value in metrics.items() if isinstance(value, Tensor) and value.device.type != "cpu"]
-    copied = torch.stack([torch.as_tensor(metrics[name]).float() for name in on_device]).tolist() if on_device else []
-    return {name: float(value) for name, value in {**metrics, **dict(zip(on_device, copied, strict=True))}.items()}
+class Readings(Mapping[str, float]):
+    """Metrics as numbers; what lies on a GPU is waited for when the first of them is read, once for all.
+
+    Args:
+        metrics: Scalars, by name.
+    """
+
+    def __init__(self, metrics: Mapping[str, Tensor | float]) -> None:
+        self._on_device = {
+            name: value for name, value in metrics.items() if isinstance(value, Tensor) and value.device.type != "cpu"
+        }
+        self._numbers = {name: math.nan if name in self._on_device else float(value) for name, value in metrics.items()}
+
+    def __getitem__(self, name: str) -> float:
+        if name in self._on_device:
+            copied = torch.stack([value.float() for value in self._on_device.values()]).tolist()
+            self._numbers |= dict(zip(self._on_device, copied, strict=True))
+            self._on_device = {}
+        return self._numbers[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._numbers)
+
+    def __len__(self) -> int:
+        return len(self._numbers)
 
 
 class Keeper(Callback):

@@ -134,8 +134,10 @@ class UpdateGuard(Callback):
     def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Batch, batch_idx: int) -> None:
         """Keep what the forward pass changes: the statistics of batch norm."""
         self._batch = batch
-        if self._before:
-            torch._foreach_copy_(self._before, list(self._buffers.values()))
+        for kind in {buffer.dtype for buffer in self._before}:  # of one kind they are copied by one call
+            pairs = [pair for pair in zip(self._before, self._buffers.values(), strict=True) if pair[0].dtype == kind]
+            before, now = zip(*pairs, strict=True)
+            torch._foreach_copy_(before, now)
 
     def on_before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: Any) -> None:
         """Stop before a bad update.

@@ -21,7 +21,8 @@ class StepInfo:
         step: Steps taken, this one included.
         num_steps: Length of the run.
         epoch: Epoch, from 0.
-        metrics: Loss, learning rate and what the objective and the probes report.
+        metrics: Loss, learning rate and what the objective and the probes report; to read a value waits for a GPU, to
+            ask for the names does not.
         images_per_second: Cutouts through the optimiser step, over the last seconds.
         wait_share: Share of that time spent waiting for data.
     """

@@ -82,6 +82,9 @@ def build_optimizer(config: OptimizerConfig, layers: Sequence[Iterable[Parameter
             chosen = [parameter for parameter in trainable if (parameter.ndim >= 2) == decays]
             if chosen:
                 groups.append({"params": chosen, "lr": rate, "weight_decay": config.weight_decay if decays else 0.0})
+    # One kernel in place of some for each weight; on a CPU it was measured and gives nothing.
+    trained = [parameter for group in groups for parameter in group["params"]]
+    fused = all(parameter.is_cuda and type(parameter.data) is torch.Tensor for parameter in trained) or None
     if config.name == "sgd":
-        return torch.optim.SGD(groups, lr=config.learning_rate, momentum=config.momentum)
-    return torch.optim.AdamW(groups, lr=config.learning_rate)
+        return torch.optim.SGD(groups, lr=config.learning_rate, momentum=config.momentum, fused=fused)
+    return torch.optim.AdamW(groups, lr=config.learning_rate, fused=fused)

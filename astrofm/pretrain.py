@@ -172,6 +172,7 @@ def pretrain(
         gradient_clip_norm=recipe.training.gradient_clip_norm,
         accumulate_batches=recipe.training.accumulate_batches,
         compiles=recipe.training.compile,
+        captures=recipe.training.capture,
         collapse=CollapseRule(recipe.training.collapse_spread, recipe.training.collapse_steps),
         failures=FailureFolder(run.failure_folder, card, _files_of_failure(run, plan) if writes else {}),
         listeners=[_MetricsFile(run), *listeners],

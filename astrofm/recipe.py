@@ -140,6 +140,9 @@ class TrainingSection(_Frozen):
     """Small batches that go through the networks one after the other and make the one batch of a step."""
     compile: bool = False
     """Whether torch.compile makes kernels of the networks: the first steps wait, and results differ by rounding."""
+    capture: bool = False
+    """Whether a GPU runs forward and backward pass as one CUDA graph, for networks that it is quicker than Python with.
+    """
     coarse: CoarseSection | None = None
     """Smaller input while training begins, which takes less time; null: ``data.size_pix`` from the first step on."""
     collapse_spread: float = Field(default=0.1, ge=0)

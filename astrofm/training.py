@@ -28,12 +28,13 @@ from torch import Tensor, distributed, nn
 
 from astrofm.accumulation import take_step
 from astrofm.callbacks import AfterStep, Checkpoints, EpochProbe, Keeper, StopOnSignal, Watch
+from astrofm.capture import CapturedObjective
 from astrofm.data.batch import Batch
 from astrofm.data.feeding.prefetch import Prefetch
 from astrofm.data.loader import Loader
 from astrofm.encoders.arrange import arrange
 from astrofm.encoders.build import layer_groups
-from astrofm.encoders.compiled import compile_networks
+from astrofm.encoders.compiled import compile_networks, compile_views
 from astrofm.encoders.sync_batch_norm import synchronise_batch_norm
 from astrofm.errors import RunError, TrainingError, UsageError
 from astrofm.failure import FailureFolder
@@ -44,7 +45,7 @@ from astrofm.objectives.base import Objective, StepResult
 from astrofm.optimizer import OptimizerConfig, Precision, build_optimizer, learning_rate_factor
 from astrofm.processes import ONE_PROCESS, Processes
 from astrofm.sharding import shard
-from astrofm.views.device import Sender
+from astrofm.views.device import Sender, SentBatch
 from astrofm.views.pipeline import ViewPipeline
 
 DDP_NAMES = ("broadcast_buffers", "find_unused_parameters")
@@ -85,6 +86,7 @@ def fit(
     gradient_clip_norm: float | None = None,
     accumulate_batches: int = 1,
     compiles: bool = False,
+    captures: bool = False,
     collapse: CollapseRule | None = None,
     failures: FailureFolder | None = None,
     listeners: Sequence[Listener] = (),
@@ -109,6 +111,7 @@ def fit(
         gradient_clip_norm: Largest norm of the gradient of a step, see :mod:`astrofm.guards`; None: as it comes.
         accumulate_batches: Small batches that each batch is made of, see :mod:`astrofm.accumulation`.
         compiles: Compile the networks, see :mod:`astrofm.encoders.compiled`.
+        captures: Record the step as a CUDA graph, see :mod:`astrofm.capture`; without a GPU it makes no difference.
         collapse: When a representation counts as collapsed, which ends the run; None: never.
         failures: Where a step whose loss or gradient is not finite is written down; None: nowhere.
         listeners: Told of every step.
@@ -121,13 +124,16 @@ def fit(
     Raises:
         TrainingError: If loss or gradient are not finite, and no update was made from them; or if the representation
             collapsed, and the state is saved.
-        UsageError: If the batch cannot be shared equally by its small batches, or sharded networks are to be compiled.
+        UsageError: If the batch cannot be shared equally by its small batches, if sharded networks are to be compiled,
+            or if a step of several processes is to be recorded.
         RunError: If a checkpoint cannot be written or is none of such a run, or another process ended.
         Interrupted: If SIGINT or SIGTERM arrived; the state is saved at the end of the step it arrived in. A run that
             keeps checkpoints and had taken its last step by then returns instead.
     """
     if compiles and processes.is_sharded:
         raise UsageError("training.compile and --sharded do not go together: leave one of them out")
+    if captures and processes.world_size > 1:
+        raise UsageError("training.capture and several processes do not go together: leave one of them out")
     objective.train()  # Lightning keeps each module's mode, and the encoder of a loaded model is in evaluation mode
     if not processes.is_sharded:  # a part of the weights has no channels that could lie last
         arrange(objective, device)
@@ -135,15 +141,19 @@ def fit(
         synchronise_batch_norm(objective, device)
     if compiles:
         compile_networks(objective)
+        if device == "cuda":
+            compile_views(pipeline.views)
         if probe is not None:  # its batches and mode are others, for which all would be compiled again
             probe = torch.compiler.set_stance("force_eager")(probe)
     if processes.rank > 0:
         listeners = ()
         if not processes.is_sharded:  # else the first one alone has no whole encoder to probe
             probe = None
-    sender = Sender(processes.device_of(device))
+    # Of small batches, which are there to save memory, only one has its views in it.
+    sender = Sender(processes.device_of(device), pipeline if accumulate_batches == 1 else None)
     _check_parts(loader, accumulate_batches)
-    module = _Module(objective, pipeline, optimizer, num_steps, layers, sender, accumulate_batches)
+    captured = CapturedObjective(objective, sender.lock) if captures and device == "cuda" else None
+    module = _Module(objective, captured, pipeline, optimizer, num_steps, layers, sender, accumulate_batches)
     guard = UpdateGuard(loader, gradient_clip_norm, failures)
     collapse_watch = CollapseWatch(collapse)
     batches = Prefetch(loader, num_steps=num_steps, send=sender.send)
@@ -254,6 +264,7 @@ class _Module(lightning.LightningModule):
     def __init__(
         self,
         objective: Objective,
+        captured: CapturedObjective | None,
         pipeline: ViewPipeline,
         optimizer: OptimizerConfig,
         num_steps: int,
@@ -263,6 +274,7 @@ class _Module(lightning.LightningModule):
     ) -> None:
         super().__init__()
         self.objective = objective
+        self._captured = captured
         self._pipeline = pipeline
         self._optimizer = optimizer
         self.num_steps = num_steps
@@ -285,9 +297,10 @@ class _Module(lightning.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the loss of one batch."""
         self.trainer.optimizers[0].zero_grad()
+        made = batch.views if isinstance(batch, SentBatch) else None
         result = take_step(
-            self.objective,
-            self._pipeline,
+            self._captured or self.objective,
+            self._pipeline if made is None else lambda batch, step, device: made,
             batch,
             self.global_step,
             self.device,

@@ -1,7 +1,7 @@
 """BYOL pretraining, images a second through the optimiser step, against lightly's BYOL and against the bare step.
 
 Usage: ``python benchmarks/pretrain_throughput.py [--data galaxies radio] [--json]``, and on a GPU
-``... --device cuda --size-pix 224 --encoder resnet50 --compile --workers 2 16 --warm 10 --steps 30``
+``... --device cuda --size-pix 224 --encoder resnet50 --compile --capture --workers 2 16 --warm 10 --steps 30``
 
 Three ways to train the same network (ResNet-18, 64 px, batch 128, heads of 1024 and 256) on the same real pictures:
 
@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import tempfile
 import time
@@ -35,6 +36,7 @@ from lightly_byol import LightlyBYOL, Pictures, batches, seconds_of_steps
 from real_pictures import SETS, RealSet
 from torch.utils.flop_counter import FlopCounterMode
 
+from astrofm.capture import CapturedObjective
 from astrofm.data.store import CutoutStore
 from astrofm.encoders.arrange import arrange
 from astrofm.encoders.build import EncoderConfig, build_encoder, embed_dim_of
@@ -57,22 +59,7 @@ Rates = dict[str, dict[str, float]]
 
 def main() -> None:
     """Run the benchmark and print rates and ratios."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", nargs="+", choices=sorted(SETS), default=sorted(SETS))
-    parser.add_argument("--encoder", default="resnet18")
-    parser.add_argument("--size-pix", type=int, default=64)
-    parser.add_argument("--batch-size", type=int, default=128)
-    parser.add_argument("--steps", type=int, default=8, help="timed steps of each run")
-    parser.add_argument("--warm", type=int, default=3, help="steps of each run before them, which do not count")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument(
-        "--workers", nargs="+", type=int, default=[2], help="of lightly's loader; the ratios are to the first"
-    )
-    parser.add_argument("--compile", action="store_true", help="the networks of ours and of the bare step")
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--precisions", nargs="+", choices=sorted(PRECISIONS), help="default: those it computes in")
-    parser.add_argument("--json", action="store_true", help="print one JSON document")
-    asked = parser.parse_args()
+    asked = asked_for(argparse.ArgumentParser(description=__doc__.splitlines()[0]))
     if asked.device == "cpu" and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:2])
         torch.set_num_threads(2)
@@ -94,6 +81,27 @@ def main() -> None:
             print(f"  {what}: {value}")
 
 
+def asked_for(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """Return what the command line asks for."""
+    parser.add_argument("--data", nargs="+", choices=sorted(SETS), default=sorted(SETS))
+    parser.add_argument("--encoder", default="resnet18")
+    parser.add_argument("--size-pix", type=int, default=64)
+    parser.add_argument("--batch-size", type=int, default=128)
+    parser.add_argument("--steps", type=int, default=8, help="timed steps of each run")
+    parser.add_argument("--warm", type=int, default=3, help="steps of each run before them, which do not count")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument(
+        "--workers", nargs="+", type=int, default=[2], help="of lightly's loader; the ratios are to the first"
+    )
+    parser.add_argument("--compile", action="store_true", help="the networks of ours and of the bare step")
+    parser.add_argument("--capture", action="store_true", help="the step of ours and the bare one, as a CUDA graph")
+    parser.add_argument("--no-lightly", action="store_true", help="only ours and the bare step")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--precisions", nargs="+", choices=sorted(PRECISIONS), help="default: those it computes in")
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    return parser.parse_args()
+
+
 def _measured(chosen: RealSet, asked: argparse.Namespace, folder: Path) -> list[Rates]:
     """Return the rates of every round."""
     store = chosen.store(folder)
@@ -103,7 +111,9 @@ def _measured(chosen: RealSet, asked: argparse.Namespace, folder: Path) -> list[
         "lightly": partial(_lightly, pictures, len(chosen.channels), asked, asked.workers[0]),
         "bare step": lambda precision: _bare(len(chosen.channels), precision, asked),
     }
-    for workers in asked.workers[1:]:
+    if asked.no_lightly:
+        del ways["lightly"]
+    for workers in [] if asked.no_lightly else asked.workers[1:]:
         ways[f"lightly, {workers} workers"] = partial(_lightly, pictures, len(chosen.channels), asked, workers)
     rounds = []
     for _ in range(asked.rounds):
@@ -120,6 +130,8 @@ def _compared(rounds: list[Rates]) -> dict[str, Any]:
     """Return the medians over the rounds of all rates, and of the ratios within a round."""
 
     def ratio(way: str, precision: str, other: str, of_other: str) -> float:
+        if other not in rounds[0]:
+            return math.nan
         return round(median(rates[way][precision] / rates[other][of_other] for rates in rounds), 3)
 
     precisions = list(rounds[0]["ours"])
@@ -145,8 +157,15 @@ class _Ends:
         self.ends.append(time.perf_counter())
 
 
-def _ours(chosen: RealSet, store: CutoutStore, precision: str, asked: argparse.Namespace, folder: Path) -> list[float]:
-    recipe = Recipe.parse(
+def recipe_of(chosen: RealSet, precision: str, asked: argparse.Namespace) -> Recipe:
+    """Return the recipe of our way.
+
+    Args:
+        chosen: What it trains on.
+        precision: A key of ``PRECISIONS``.
+        asked: The options of this script.
+    """
+    return Recipe.parse(
         {
             "name": "throughput",
             "data": {
@@ -162,13 +181,18 @@ def _ours(chosen: RealSet, store: CutoutStore, precision: str, asked: argparse.N
                 "batch_size": asked.batch_size,
                 "max_steps": asked.warm + asked.steps,
                 "compile": asked.compile,
+                "capture": asked.capture,
                 "precision": PRECISIONS[precision],
                 "optimizer": OPTIMIZER.model_dump(),
             },
         },
         "made for a benchmark",
     )
+
+
+def _ours(chosen: RealSet, store: CutoutStore, precision: str, asked: argparse.Namespace, folder: Path) -> list[float]:
     ends = _Ends()
+    recipe = recipe_of(chosen, precision, asked)
     with tempfile.TemporaryDirectory(dir=folder) as run:
         pretrain(recipe, {chosen.survey: store}, Path(run) / "run", device=asked.device, listeners=[ends])
     return ends.ends
@@ -197,11 +221,13 @@ def _bare(num_channels: int, precision: str, asked: argparse.Namespace) -> list[
     objective, views = _byol(num_channels, asked)
     if asked.compile:
         compile_networks(objective)
+    compute = CapturedObjective(objective) if asked.capture else objective
     optimizer = build_optimizer(OPTIMIZER, [list(objective.parameters())])
+    is_bf16 = precision == "bfloat16"
     ends = []
     for step in range(asked.warm + asked.steps):
-        with torch.autocast(torch.device(asked.device).type, torch.bfloat16, enabled=precision == "bfloat16"):
-            loss = objective(views, step).loss
+        with torch.autocast(torch.device(asked.device).type, torch.bfloat16, enabled=is_bf16, cache_enabled=False):
+            loss = compute(views, step).loss
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

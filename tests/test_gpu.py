@@ -7,15 +7,19 @@ import signal
 import pytest
 import torch
 
+from astrofm.capture import CapturedObjective
 from astrofm.data.loader import Loader
+from astrofm.encoders.build import EncoderConfig, build_encoder
 from astrofm.home import shipped
 from astrofm.interruption import Interrupted
+from astrofm.objectives.simclr import SimCLR, SimCLRConfig
 from astrofm.parts import build_view
 from astrofm.plan import plan_run
 from astrofm.pretrain import needed_surveys, pretrain
 from astrofm.recipe import Recipe
 from astrofm.run import Run
 from astrofm.stores import find_stores
+from astrofm.views.base import Views
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")]
 
@@ -50,6 +54,65 @@ def test_its_views_are_those_of_the_cpu(name, load):
     for found, expected in zip(pipeline(batch, 1, "cuda").images, pipeline(batch, 1, "cpu").images, strict=True):
         spread = float(expected.std())
         torch.testing.assert_close(found.cpu(), expected, rtol=1e-3, atol=1e-3 * spread)
+
+
+CAPTURABLE = [
+    "objective={name: byol, settings: {hidden_dim: 64, out_dim: 16}}",
+    "objective={name: simclr, settings: {hidden_dim: 64, out_dim: 16}}",
+    "objective={name: spectral, settings: {hidden_dim: 64, out_dim: 16}}",
+]
+
+
+@pytest.mark.parametrize("objective", CAPTURABLE)
+@pytest.mark.parametrize(
+    "change",
+    ["training.max_steps=6", "training.accumulate_batches=2", "training.coarse={size_pix: 32, fraction: 0.5}"],
+    ids=["whole", "small batches", "two sizes"],
+)
+def test_a_captured_step_is_the_step(objective, change, load, tmp_path, recwarn):
+    """The kernels are the same, and so is every bit of weights and of the statistics of batch norm."""
+    states = []
+    for capture in ("false", "true"):
+        asked = [
+            objective,
+            "training.max_steps=6",
+            "training.deterministic=true",
+            change,
+            f"training.capture={capture}",
+        ]
+        recipe, stores = load("byol-quick-radio", *asked)
+        run = Run(tmp_path / capture)
+        pretrain(recipe, stores, run.path, device="cuda")
+        states.append(torch.load(run.checkpoint, weights_only=True, map_location="cpu")["state_dict"])
+    assert not [warning for warning in recwarn if "training.capture" in str(warning.message)]
+    for name, value in states[0].items():
+        assert torch.equal(value, states[1][name]), name
+
+
+class Waits(SimCLR):
+    """Does what no graph can hold."""
+
+    def forward(self, views, step):
+        result = super().forward(views, step)
+        assert result.loss.item() > 0
+        return result
+
+
+def test_a_step_that_cannot_be_captured_is_taken_as_it_is():
+    encoder = build_encoder(EncoderConfig(name="resnet18"), 1)
+    objective = Waits(SimCLRConfig(hidden_dim=8, out_dim=4), encoder, 512).cuda().train()
+    before = {name: value.clone() for name, value in objective.named_buffers()}
+    images = tuple(torch.rand(4, 1, 32, 32, device="cuda") for _ in range(2))
+    views = Views(images, torch.arange(4))
+    captured = CapturedObjective(objective)
+    with pytest.warns(
+        UserWarning, match=r"training.capture: the step cannot be captured \(.*\), and is taken as it is$"
+    ):
+        result = captured(views, 0)
+    result.loss.backward()
+    assert all(bool(torch.isfinite(parameter.grad).all()) for parameter in objective.parameters())
+    objective.load_state_dict(before, strict=False)
+    torch.testing.assert_close(objective(views, 0).loss, result.loss)
 
 
 class StopAt:

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from astrofm import training
-from astrofm.callbacks import Checkpoints
+from astrofm.callbacks import Checkpoints, Readings
 from astrofm.data.loader import Feed, Loader
 from astrofm.encoders.build import EncoderConfig, build_encoder
 from astrofm.errors import RunError, StoreError, TrainingError, UsageError
@@ -359,6 +359,21 @@ def test_signal_in_the_last_step_is_lost_only_where_the_run_is_kept(run, checkpo
 def test_compiled_networks_are_not_divided(run):
     with pytest.raises(UsageError, match="compile and --sharded do not go together"):
         run(Mean(), compiles=True, processes=Processes(2, is_sharded=True))
+
+
+def test_a_step_of_several_processes_is_not_captured(run):
+    with pytest.raises(UsageError, match=r"training\.capture and several processes do not go together"):
+        run(Mean(), captures=True, processes=Processes(2))
+
+
+def test_numbers_of_a_step_are_read_when_they_are_asked_for():
+    readings = Readings({"loss": torch.tensor(0.5), "tau": 0.99, "on a GPU": torch.ones((), device="meta")})
+    assert list(readings) == ["loss", "tau", "on a GPU"]
+    assert (readings["loss"], readings["tau"]) == (0.5, 0.99)
+    with pytest.raises(RuntimeError, match="meta"):  # which has no value to wait for
+        readings["on a GPU"]
+    with pytest.raises(KeyError):
+        readings["accuracy"]
 
 
 def test_without_checkpoints_nothing_is_written(run, tmp_path, monkeypatch):

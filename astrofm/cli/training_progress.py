@@ -4,6 +4,8 @@ from __future__ import annotations
 
 __all__ = ["TrainingProgress"]
 
+import math
+import time
 from collections.abc import Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -13,6 +15,8 @@ if TYPE_CHECKING:
 
 LINE_EVERY_STEPS = 50
 """Where stderr is no terminal, one line is printed every so many steps."""
+SHOWN_EVERY_S = 0.1
+"""On a terminal; to read the numbers of a step waits for the GPU."""
 
 
 class TrainingProgress:
@@ -33,6 +37,7 @@ class TrainingProgress:
         self._progress = Progress(*columns, console=self._console, transient=False)
         self._task = self._progress.add_task("", total=None, epoch=0, numbers="")
         self._probed = ""
+        self._shown_at = -math.inf
 
     def __enter__(self) -> Self:
         if self._console.is_terminal:
@@ -46,11 +51,13 @@ class TrainingProgress:
             self._progress.stop()
 
     def on_step(self, info: StepInfo) -> None:
-        """Show the newest numbers."""
-        probed = {name: value for name, value in info.metrics.items() if name.startswith("knn_error_")}
+        """Show the newest numbers, if it is time."""
+        probed = [name for name in info.metrics if name.startswith("knn_error_")]
+        if not (probed or info.step == info.num_steps or self._is_time(info.step)):
+            return
         if probed:
             self._probed = "".join(
-                f"  {name.removeprefix('knn_error_')} kNN error {100 * value:.1f}%" for name, value in probed.items()
+                f"  {name.removeprefix('knn_error_')} kNN error {100 * info.metrics[name]:.1f}%" for name in probed
             )
         numbers = f"{info.images_per_second:.0f} images/s, {100 * info.wait_share:.0f}% waiting"
         shown = {**_losses(info.metrics), "tau": "tau", "embedding_spread": "spread"}
@@ -62,8 +69,18 @@ class TrainingProgress:
             self._progress.update(
                 self._task, completed=info.step, total=info.num_steps, epoch=info.epoch + 1, numbers=numbers
             )
-        elif info.step % LINE_EVERY_STEPS == 0 or info.step == info.num_steps or probed:
+        else:
             self._console.print(f"step {info.step}/{info.num_steps}, epoch {info.epoch + 1}: {numbers}", markup=False)
+
+    def _is_time(self, step: int) -> bool:
+        """Return whether a step without a probe is to be shown."""
+        if not self._console.is_terminal:
+            return step % LINE_EVERY_STEPS == 0
+        now = time.monotonic()
+        if now - self._shown_at < SHOWN_EVERY_S:
+            return False
+        self._shown_at = now
+        return True
 
 
 def _losses(metrics: Mapping[str, float]) -> dict[str, str]:

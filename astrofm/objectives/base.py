@@ -39,6 +39,10 @@ class Objective(nn.Module, ABC):
 
     num_views: ClassVar[int]
     """Number of views of each cutout that one step needs."""
+    is_capturable: ClassVar[bool] = False
+    """Whether :meth:`forward` does the same work for every batch, from the images and the weights alone: it neither
+    looks at the step or at labels, nor keeps anything, nor waits for a number. Only then may it be recorded as a CUDA
+    graph."""
     encoder: nn.Module
     """The online encoder, which the run hands on."""
 

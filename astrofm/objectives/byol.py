@@ -89,6 +89,7 @@ class BYOL(Objective):
     """
 
     num_views: ClassVar[int] = 2
+    is_capturable: ClassVar[bool] = True
 
     def __init__(self, config: BYOLConfig, encoder: nn.Module, embed_dim: int) -> None:
         super().__init__()

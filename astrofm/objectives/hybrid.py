@@ -87,6 +87,7 @@ class Hybrid(BYOL):
     """
 
     num_views: ClassVar[int] = 2
+    is_capturable: ClassVar[bool] = False
 
     def __init__(self, config: HybridConfig, encoder: nn.Module, embed_dim: int, labels: Labels) -> None:
         super().__init__(config, encoder, embed_dim)

@@ -66,6 +66,7 @@ class SimCLR(Objective):
     """
 
     num_views: ClassVar[int] = 2
+    is_capturable: ClassVar[bool] = True
 
     def __init__(self, config: SimCLRConfig, encoder: nn.Module, embed_dim: int) -> None:
         super().__init__()

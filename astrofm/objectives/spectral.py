@@ -77,6 +77,7 @@ class Spectral(Objective):
     """
 
     num_views: ClassVar[int] = 2
+    is_capturable: ClassVar[bool] = True
 
     def __init__(self, config: SpectralConfig, encoder: nn.Module, embed_dim: int) -> None:
         super().__init__()

@@ -72,6 +72,16 @@ class View(ABC):
 class PixelView(View):
     """A view that changes pixel values of the stretched image where they are."""
 
+    _compiled: Callable[[Tensor, Tensor], Tensor] | None = None
+
+    def compile(self, backend: Callable[..., Any]) -> None:
+        """Let :meth:`apply` be compiled when it is next called.
+
+        Args:
+            backend: As ``torch.compile`` takes it.
+        """
+        self._compiled = torch.compile(self.apply, backend=backend, dynamic=True)
+
     def __call__(self, images: Tensor, parameters: Tensor) -> Tensor:
         """Return the images, those that the view changes changed; the input is left as it was.
 
@@ -82,13 +92,14 @@ class PixelView(View):
         """
         self.check_channels(images.shape[1])
         is_changed = self.changes(parameters)
+        apply = self._compiled or self.apply
         if bool(is_changed.all()):
-            return self.apply(images, parameters.to(images.device))
+            return apply(images, parameters.to(images.device))
         changed = images.clone()
         if bool(is_changed.any()):
             rows = is_changed.nonzero()[:, 0]
             places = rows.to(images.device)
-            changed[places] = self.apply(images[places], parameters[rows].to(images.device))
+            changed[places] = apply(images[places], parameters[rows].to(images.device))
         return changed
 
     def check_channels(self, num_channels: int) -> None:

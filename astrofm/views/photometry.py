@@ -18,6 +18,10 @@ from astrofm.views.base import PixelView, Stage
 SMALLEST_CHROMA = 1e-30
 """What a grey pixel's difference of bands, 0, is divided by."""
 
+TRAPEZOIDS = torch.tensor([[3.0, 2.0, 4.0], [1.0, -1.0, -1.0], [-1.0, 2.0, 2.0]])
+"""Of red, green and blue around the circle of hues in sixths: each is ``sign * |hue - centre| + height``, between 0 and
+1, so that red is highest at 0, green at 2 and blue at 4. Rows: centre, sign, height."""
+
 
 class JitterConfig(BaseModel):
     """Strengths of the jitter; defaults of Slijepcevic et al. 2024 (arXiv 2305.16127) for one band.
@@ -129,9 +133,7 @@ def turn_hue(images: Tensor, turn: Tensor) -> Tensor:
     sixths = (green - low).add_(blue - red).div_(chroma.clamp_min(SMALLEST_CHROMA)).add_(1.0)
     sixths = torch.copysign(sixths, green - blue).add_(6.0 * turn[:, None, None])
     sixths -= torch.floor(sixths / 6.0).mul_(6.0)
-    turned = torch.empty_like(images)
-    # Each band is a trapezoid around the circle: red is highest at 0, green at 2, blue at 4 sixths.
-    torch.sub(sixths, 3.0, out=turned[:, 0]).abs_().sub_(1.0)
-    torch.sub(sixths, 2.0, out=turned[:, 1]).abs_().neg_().add_(2.0)
-    torch.sub(sixths, 4.0, out=turned[:, 2]).abs_().neg_().add_(2.0)
-    return turned.clamp_(0.0, 1.0).mul_(chroma[:, None]).add_(low[:, None])
+    centre, sign, height = TRAPEZOIDS.to(images.device)[..., None, None]
+    turned: Tensor = (sixths[:, None] - centre).abs_().mul_(sign).add_(height)
+    turned.clamp_(0.0, 1.0).mul_(chroma[:, None]).add_(low[:, None])
+    return turned

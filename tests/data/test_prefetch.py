@@ -91,7 +91,7 @@ def test_batches_wait_made_before_they_are_asked_for(make_loader):
     made: list[int] = []
     everything_made = threading.Event()
 
-    def note(batch):
+    def note(batch, number):
         made.append(batch.size)
         if len(made) == NUM_AHEAD + 1:
             everything_made.set()
@@ -105,9 +105,9 @@ def test_batches_wait_made_before_they_are_asked_for(make_loader):
 
 def test_nothing_is_made_beyond_the_end_of_the_run(make_loader):
     made: list[int] = []
-    with Prefetch(make_loader(), num_steps=11, send=lambda batch: made.append(batch.size) or batch) as ahead:
+    with Prefetch(make_loader(), num_steps=11, send=lambda batch, number: made.append(number) or batch) as ahead:
         list(islice((batch for _ in range(2) for batch in ahead), 11))
-    assert len(made) == 11
+    assert made == list(range(11))
 
 
 def test_next_window_is_decoded_before_a_batch_needs_it(feed, monkeypatch):
@@ -159,7 +159,7 @@ def test_error_in_a_thread_is_raised_where_the_batch_is_taken(store, make_loader
 
 
 def test_error_in_sending_is_raised_and_ends_the_threads(make_loader):
-    def fail(batch):
+    def fail(batch, number):
         raise RuntimeError("no device")
 
     with pytest.raises(RuntimeError, match="no device"), Prefetch(make_loader(), send=fail) as ahead:

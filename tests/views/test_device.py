@@ -43,7 +43,7 @@ def as_tensors(batch):
 
 def test_on_the_cpu_a_batch_stays_as_it_is(batch):
     sender = Sender("cpu")
-    assert sender.send(batch) is batch
+    assert sender.send(batch, 0) is batch
     assert sender.receive(batch) is batch
 
 
@@ -59,7 +59,18 @@ def test_views_of_pixels_that_are_on_the_device_are_the_same(batch, pipeline):
 def test_pixels_sent_to_a_gpu_arrive_whole(batch):
     sender = Sender("cuda")
     for _ in range(20):
-        received = sender.receive(sender.send(batch))
+        received = sender.receive(sender.send(batch, 0))
         for share, expected in zip(received.shares, batch.shares, strict=True):
             assert share.images.device.type == "cuda"
             np.testing.assert_array_equal(share.images.cpu().numpy(), expected.images)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_views_made_on_the_way_are_those_made_on_arrival(batch, pipeline):
+    sender = Sender("cuda", pipeline)
+    sent = [sender.send(batch, step) for step in range(8)]
+    for step, each in enumerate(sent):
+        views = sender.receive(each).views
+        for found, expected in zip(views.images, pipeline(batch, step, "cuda").images, strict=True):
+            assert torch.equal(found, expected)

@@ -31,14 +31,19 @@ class Prefetch:
     Args:
         loader: Makes the batches; its position is used and advanced.
         num_steps: Batches from the start of the first epoch after which nothing is made; None: no end.
-        send: Applied to each batch in the thread, for example to bring it to a device.
+        send: Called in the thread with each batch and its number from the start of the first epoch, for example to
+            bring it to a device; what it returns is taken for the batch.
 
     Attributes:
         waited_s: Seconds that batches were waited for so far.
     """
 
     def __init__(
-        self, loader: Loader, *, num_steps: int | None = None, send: Callable[[Batch], Batch] = lambda batch: batch
+        self,
+        loader: Loader,
+        *,
+        num_steps: int | None = None,
+        send: Callable[[Batch, int], Batch] = lambda batch, number: batch,
     ) -> None:
         self._loader = loader
         self._num_steps = num_steps
@@ -95,14 +100,18 @@ class Prefetch:
 
     def _ahead_of(self, position: Position) -> list[Position]:
         """Return a position and those that follow, over the end of the epoch but not of the run."""
-        first = position.epoch * len(self) + position.step
+        first = self._number(position)
         stop = first + NUM_AHEAD + 1
         if self._num_steps is not None:
             stop = max(first + 1, min(stop, self._num_steps))
         return [Position(*divmod(step, len(self))) for step in range(first, stop)]
 
+    def _number(self, position: Position) -> int:
+        """Return the number of batches before a position, from the start of the first epoch."""
+        return position.epoch * len(self) + position.step
+
     def _make(self, position: Position) -> Batch:
-        batch = self._send(self._loader.batch_at(position))
+        batch = self._send(self._loader.batch_at(position), self._number(position))
         if self._decoding is None or self._decoding.done():
             # What fails there fails again, and is raised, when a batch needs the window.
             self._decoding = self._windows.submit(self._loader.decode_ahead, position)
