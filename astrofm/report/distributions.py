@@ -40,7 +40,8 @@ def histogram_svg(values: ArrayLike, xlabel: str, title: str) -> str:
     if known.min() > 0 and known.max() > 100 * known.min():
         known, xlabel = np.log10(known), f"log10 {xlabel}"
     x_ticks = ticks_around([float(known.min()), float(known.max())])
-    counts, edges = np.histogram(known, bins=_NUM_BINS, range=(x_ticks[0], x_ticks[-1]))
+    within = known.clip(x_ticks[0], x_ticks[-1])  # ticks enclose the values but for their own rounding
+    counts, edges = np.histogram(within, bins=_NUM_BINS, range=(x_ticks[0], x_ticks[-1]))
     y_ticks = ticks_around([0.0, float(counts.max())])
     y_ticks = [t for t in y_ticks if float(t).is_integer()]
     widest = max(len(tick_text(t, y_ticks)) for t in y_ticks)

@@ -5,7 +5,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from astrofm.errors import DataError
@@ -43,6 +43,7 @@ def test_bars_are_as_high_as_the_counts():
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(finite, min_size=1, max_size=50))
+@example([1e-05, -9.450430848358692e-71])
 def test_every_set_of_numbers_has_a_histogram_inside_its_frame(values):
     svg = histogram_svg([*values, np.nan, np.inf], "x", "title")
     for left, right, height in bars(svg):
